@@ -1,0 +1,27 @@
+# Everything that is run by hand here; scripts/setup.sh installs what is missing.
+CARGO ?= cargo
+FEATURES := --features audit
+
+.PHONY: help setup build demo test bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what building and testing need (as root; else say what is missing)
+	@scripts/setup.sh
+
+build: setup ## all programs, optimised, in target/release
+	$(CARGO) build --release $(FEATURES) --bins
+
+demo: build ## a real Apache, sealed logs, an audit, tampering found
+	@bash scripts/demo.sh
+
+test: setup ## format, lints, documentation, all tests
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets $(FEATURES) -- -D warnings
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
+	$(CARGO) test $(FEATURES)
+
+bench: setup ## speed, side by side with other tools; LOG=FILE takes your own lines
+	$(CARGO) bench $(FEATURES) --bench programs -- $(LOG)

@@ -1,0 +1,60 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_sealedlog_audit_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_sealedlog_audit_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_sealedlog_audit_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_sealedlog_audit_using_subcommand
+    set -l cmd (__fish_sealedlog_audit_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -s h -l help -d 'Print help'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -s V -l version -d 'Print version'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "keygen" -d 'Make a key pair: a public half to seal to, a secret half to keep'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "open" -d 'Print the lines of sealed files, and tell what is not as it was sealed'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "verify" -d 'Say whether sealed files are what was sealed, and what is not'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "split" -d 'Write each record to a file of its own, for stock tools; needs no key'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l name -d 'Name in the OpenPGP certificate, for people' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l expires -d 'After what time the certificate is no longer sealed to, as in 3y or 18mo; never, by default' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -s o -l output -d 'Folder for both files; it is made where it is missing' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l secret -d 'File for the secret key' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l public -d 'File for the public key' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l passphrase-fd -d 'Read the passphrase from this file descriptor instead of the terminal' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l age -d 'Make an age identity instead of an OpenPGP key'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l no-passphrase -d 'Do not encrypt the secret key'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -s h -l help -d 'Print help'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -s k -l key -d 'Secret key that opens them: OpenPGP, age or SSH; may be repeated' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l passphrase-fd -d 'Read the passphrases of secret keys from this file descriptor, one a line, instead of asking on the terminal' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l genesis -d 'Genesis fingerprint from paper: sixteen groups of four hexadecimal digits; may be repeated' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l ledger -d 'File that remembers what was verified before; it is made by the first verification that trusts a stream' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l trust-first -d 'Trust the genesis records that the files bring themselves'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l all -d 'Print lines too that are not in their place'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -s f -l follow -d 'Go on with what is appended to the files and with new files in the folders, until interrupted'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -s h -l help -d 'Print help'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -s k -l key -d 'Secret key that opens them: OpenPGP, age or SSH; may be repeated' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l passphrase-fd -d 'Read the passphrases of secret keys from this file descriptor, one a line, instead of asking on the terminal' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l genesis -d 'Genesis fingerprint from paper: sixteen groups of four hexadecimal digits; may be repeated' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l ledger -d 'File that remembers what was verified before; it is made by the first verification that trusts a stream' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l retention -d 'Files older than this may have been removed on purpose: 200d, 12h' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l marked-since -d 'Every log must have a mark at or after this time (2026-01-31T12:00:00Z)' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l trust-first -d 'Trust the genesis records that the files bring themselves'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l json -d 'One JSON object a line'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -s h -l help -d 'Print help'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand split" -s o -l output -d 'Folder for the records, numbered in order; it is made where it is missing, files in it are never overwritten' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand split" -s h -l help -d 'Print help'

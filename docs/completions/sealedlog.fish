@@ -1,0 +1,53 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_sealedlog_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_sealedlog_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_sealedlog_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_sealedlog_using_subcommand
+    set -l cmd (__fish_sealedlog_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c sealedlog -n "__fish_sealedlog_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sealedlog -n "__fish_sealedlog_needs_command" -s V -l version -d 'Print version'
+complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "seal" -d 'Seal standard input, line by line, and append it to a file or write it to standard output'
+complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "keys" -d 'Show what would be sealed to'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -s o -l output -d 'File to append to; the suffix of the record format is added unless it is there. Without it: standard output' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l keys -d 'Key file or folder; may be repeated' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l state -d 'Where the chain of each log is kept' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l runtime -d 'Where progress is kept; must be in memory (tmpfs)' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l profile -d 'Record format, where the keys leave a choice: rfc9580, rfc4880 or age' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l framing -d 'How records follow each other: binary, or base64 with one line a record' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l when-full -d 'When lines cannot be stored: block (stop reading) or drop (count them into a gap record)' -r -f -a "block\t'Stop reading'
+drop\t'Count them into a gap record'"
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l max-line -d 'Longest line in bytes that is sealed in one piece' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l until-eof -d 'Go on to the end of input whatever signals come'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l until-term -d 'On SIGTERM seal what can be read without waiting, then end'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and not __fish_seen_subcommand_from check list" -l keys -d 'Key file or folder; may be repeated' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and not __fish_seen_subcommand_from check list" -l profile -d 'Record format, where the keys leave a choice: rfc9580, rfc4880 or age' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and not __fish_seen_subcommand_from check list" -s h -l help -d 'Print help'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and not __fish_seen_subcommand_from check list" -f -a "check" -d 'Tell whether the keys can be used together, and what the choice costs (the default)'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and not __fish_seen_subcommand_from check list" -f -a "list" -d 'List the keys, one a line: file, kind, fingerprint, expiry, label, separated by tabs'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from check" -l keys -d 'Key file or folder; may be repeated' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from check" -l profile -d 'Record format, where the keys leave a choice: rfc9580, rfc4880 or age' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from list" -l keys -d 'Key file or folder; may be repeated' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from list" -l profile -d 'Record format, where the keys leave a choice: rfc9580, rfc4880 or age' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'

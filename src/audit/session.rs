@@ -1,0 +1,181 @@
+//! Reading many files as what they are: the segments of streams, in the order in which they were written.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::read::{Damage, Found, Opener, RecordReader};
+use super::verify::{Report, Trust, Verdict, Verifier};
+use crate::chain::Kind;
+use crate::control::{Control, Event, GenesisFingerprint, StreamId};
+
+/// So much of a file is looked at to see where it belongs, in bytes.
+const HEAD: u64 = 256 * 1024;
+/// So many records of it at most.
+const HEAD_RECORDS: usize = 16;
+
+/// A file cannot be read.
+#[derive(Debug, Error)]
+#[error("cannot read {}: {source}", path.display())]
+pub struct ReadError {
+    /// Which.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// What a file's first records say of its place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    /// Files of which nothing is known come last.
+    unknown: bool,
+    began: Option<Timestamp>,
+    stream: Option<StreamId>,
+    first: Option<Timestamp>,
+    segment: Option<u64>,
+    path: PathBuf,
+}
+
+/// Puts files into the order in which they were written, and makes their genesis records known to the verifier.
+pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) -> Result<Vec<PathBuf>, ReadError> {
+    let mut orders = Vec::new();
+    for path in files {
+        let failed = |source| ReadError { path: path.clone(), source };
+        let mut order = Order { unknown: true, began: None, stream: None, first: None, segment: None, path: path.clone() };
+        let head = File::open(path).map_err(failed)?.take(HEAD);
+        for found in RecordReader::new(head, opener).take(HEAD_RECORDS) {
+            let Found::Record(record) = found.map_err(failed)? else { continue };
+            let introduced: Option<GenesisFingerprint> = record.genesis.filter(|_| verifier.introduce(&record));
+            let Some(control) = Control::parse(&record.opened.body) else { continue };
+            if record.genesis.is_some() && introduced.is_none() {
+                continue;
+            }
+            match control.event {
+                Event::Genesis(_) => {
+                    order.began.get_or_insert(control.time);
+                    order.stream.get_or_insert(control.stream);
+                }
+                Event::Segment(segment) => {
+                    // The epoch before it may have been claimed long ahead: its time says nothing of the file.
+                    if order.segment.is_none() {
+                        (order.segment, order.first) = (Some(segment.segment), Some(control.time));
+                    }
+                }
+                _ => {
+                    order.first.get_or_insert(control.time);
+                }
+            }
+            order.stream.get_or_insert(control.stream);
+            order.unknown = false;
+        }
+        orders.push(order);
+    }
+    // A file whose genesis is damaged goes with the others of its stream.
+    for at in 0..orders.len() {
+        if orders[at].began.is_none() {
+            orders[at].began = orders
+                .iter()
+                .find(|other| other.stream == orders[at].stream && other.began.is_some())
+                .and_then(|other| other.began);
+        }
+    }
+    orders.sort();
+    Ok(orders.into_iter().map(|order| order.path).collect())
+}
+
+/// What a reading is told while it goes on.
+pub trait Reader {
+    /// A line, or a piece of one, with whether it is in its place.
+    fn line(&mut self, body: &[u8], in_place: bool) -> io::Result<()>;
+
+    /// Bytes that are no record.
+    fn damage(&mut self, _path: &Path, _damage: &Damage) {}
+
+    /// How many bytes of the file have been read.
+    fn progress(&mut self, _path: &Path, _offset: u64) {}
+}
+
+/// Where a file's reading came to.
+pub struct End {
+    /// The file's number with the verifier.
+    pub file: usize,
+    /// The end of the last whole record or damage.
+    pub offset: u64,
+}
+
+/// Reads one file from `from` on through the verifier. Writing errors of the reader come back as they are.
+pub fn read_file(
+    path: &Path,
+    from: u64,
+    file: Option<usize>,
+    opener: &Opener<'_>,
+    verifier: &mut Verifier,
+    reader: &mut impl Reader,
+) -> Result<io::Result<End>, ReadError> {
+    let failed = |source| ReadError { path: path.to_owned(), source };
+    let mut input = File::open(path).map_err(failed)?;
+    if from > 0 {
+        io::Seek::seek(&mut input, io::SeekFrom::Start(from)).map_err(failed)?;
+    }
+    let number = match file {
+        Some(number) => {
+            verifier.resume_file(number);
+            number
+        }
+        None => verifier.begin_file(path.to_owned()),
+    };
+    let mut end = End { file: number, offset: from };
+    for found in RecordReader::at(input, from, None, opener) {
+        match found.map_err(failed)? {
+            Found::Record(record) => {
+                end.offset = record.offset + record.length;
+                let body = record.opened.body.clone();
+                let verdict = verifier.record(*record);
+                let told = match verdict {
+                    Verdict::InPlace(Kind::Control) => Ok(()),
+                    Verdict::InPlace(Kind::Line) => reader.line(&body, true),
+                    Verdict::Elsewhere => reader.line(&body, false),
+                    Verdict::Pending(stream) => {
+                        verifier.hold(stream, body);
+                        Ok(())
+                    }
+                };
+                if let Err(error) = told.and_then(|()| release(verifier, false, reader)) {
+                    return Ok(Err(error));
+                }
+            }
+            Found::Damage(damage) => {
+                reader.damage(path, &damage);
+                if damage.why != super::read::Why::CutShort {
+                    end.offset = damage.offset + damage.length;
+                }
+                verifier.damage(damage);
+            }
+        }
+        reader.progress(path, end.offset);
+    }
+    Ok(Ok(end))
+}
+
+/// Hands out lines that waited for a word on their stream; with `all` those for which none came, too.
+pub fn release(verifier: &mut Verifier, all: bool, reader: &mut impl Reader) -> io::Result<()> {
+    verifier.release(all).iter().try_for_each(|(line, in_place)| reader.line(line, *in_place))
+}
+
+/// Reads files in the order in which they were written, and weighs them. For a `reader` that writes nothing.
+pub fn verify(files: &[PathBuf], opener: &Opener<'_>, trust: Trust, reader: &mut impl Reader) -> Result<Report, ReadError> {
+    let mut verifier = Verifier::new(trust);
+    for path in order(files, opener, &mut verifier)? {
+        if let Err(source) = read_file(&path, 0, None, opener, &mut verifier, reader)? {
+            return Err(ReadError { path, source });
+        }
+    }
+    if let Err(source) = release(&mut verifier, true, reader) {
+        return Err(ReadError { path: PathBuf::new(), source });
+    }
+    Ok(verifier.finish())
+}

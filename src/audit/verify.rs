@@ -1,0 +1,613 @@
+//! Verification: every record to its place, and whatever is not as it was sealed to a finding.
+//!
+//! Promises: what is reported as in place was sealed there by the holder of the stream's chain key; trust starts at a root
+//! only (a genesis fingerprint from paper, or the ledger); everything else in the files is named, with its place. The
+//! rules are those of `docs/format.md`, section "Verification".
+//!
+//! Records are fed in file order; [`Verifier::finish`] weighs what the files do not have.
+#![forbid(unsafe_code)]
+
+mod settle;
+
+pub use settle::{KnownGenesis, Report};
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::finding::{Finding, Kind as Finds, Summary};
+use super::ledger::Ledger;
+use super::place::{Located, Place, Places};
+use super::read::{Damage, Record};
+use crate::chain::{ChainKey, EpochKey, Kind};
+use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId, UsedEpoch, WriterId};
+use crate::record::open::{Opened, Seal};
+
+/// Records without a place are looked at again at the end, as long as their contents take no more than this, in bytes.
+const MAX_UNPLACED: usize = 64 * 1024 * 1024;
+/// Lines that wait for a word on their stream take no more than this, in bytes.
+const MAX_HELD: usize = 64 * 1024 * 1024;
+/// More streams than this that nothing vouches for are not looked after.
+const MAX_STREAMS: usize = 10_000;
+
+/// What is believed, and what is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Genesis fingerprints from paper.
+    pub genesis: Vec<GenesisFingerprint>,
+    /// What was verified before.
+    pub ledger: Option<Ledger>,
+    /// Believe the genesis records that the files bring.
+    pub first: bool,
+    /// Records older than this may have been removed on purpose.
+    pub retention: Option<Duration>,
+    /// Every stream must have a mark at or after this time.
+    pub marked_since: Option<Timestamp>,
+    /// The time of the verification, for `retention`.
+    pub now: Timestamp,
+}
+
+impl Trust {
+    /// Whether trust starts anywhere but at the files themselves.
+    pub fn has_root(&self) -> bool {
+        !self.genesis.is_empty() || self.ledger.as_ref().is_some_and(|ledger| !ledger.streams.is_empty())
+    }
+}
+
+/// What becomes of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is in its place and its stream is as trusted as the rest.
+    InPlace(Kind),
+    /// It is in its place in this stream, which says that it stood in for another; whether that is so is not known yet.
+    Pending(usize),
+    /// It is not.
+    Elsewhere,
+}
+
+/// The verifier.
+pub struct Verifier {
+    trust: Trust,
+    places: Places,
+    streams: Vec<Stream>,
+    by_genesis: HashMap<GenesisFingerprint, usize>,
+    /// Fingerprints that an in-place record of an anchored stream names.
+    vouched: HashSet<GenesisFingerprint>,
+    files: Vec<FileState>,
+    current: usize,
+    damages: Vec<(usize, Damage)>,
+    unplaced: Vec<(usize, Record)>,
+    unplaced_size: usize,
+    resumes: Vec<TornTold>,
+    /// Genesis fingerprints that records of trusted streams name, with the place of the record.
+    named: Vec<(usize, u64, u64, GenesisFingerprint)>,
+    /// Lines of streams that may turn out to have stood in for a trusted one.
+    held: Vec<(usize, Vec<u8>)>,
+    held_size: usize,
+    findings: Vec<(Position, Finding)>,
+    summary: Summary,
+}
+
+/// Where in the input: file and byte.
+type Position = (usize, u64);
+
+/// A `resume` record that tells of a torn end.
+struct TornTold {
+    file: usize,
+    length: u64,
+    torn: u64,
+}
+
+struct FileState {
+    path: PathBuf,
+    /// End of the last record in place.
+    last_end: u64,
+    /// Whether a genesis came first.
+    headed: bool,
+    /// Whether the file's `segment` record, or another that should come after it, was seen.
+    begun: bool,
+    /// Where the first record is that should not be first.
+    begins_late: Option<u64>,
+}
+
+#[derive(Default)]
+struct Stream {
+    id: StreamId,
+    genesis: Option<GenesisFingerprint>,
+    chain_key: Option<ChainKey>,
+    host: String,
+    log: String,
+    state: bool,
+    follows: Option<Follows>,
+    began: Timestamp,
+    anchored: bool,
+    epochs: BTreeMap<u64, EpochState>,
+    newest: Timestamp,
+    marks: Vec<Timestamp>,
+    progress: Vec<(Timestamp, bool, FoundProgress)>,
+    profile_slots: u32,
+    /// Nothing but the wish to believe the files vouches for it.
+    by_files: bool,
+    /// Epochs of which nothing more can come, with the number of their records.
+    settled: BTreeMap<u64, u32>,
+}
+
+/// What was seen of one epoch.
+#[derive(Default)]
+struct EpochState {
+    slots: Option<u32>,
+    writer: Option<WriterId>,
+    claimed: Option<Timestamp>,
+    before: Option<UsedEpoch>,
+    /// Where its first record but a genesis stands.
+    first: Option<Position>,
+    /// Where its last record in order ends.
+    last_end: u64,
+    /// The slot after the highest one seen.
+    next: u32,
+    /// Digests of the records seen, 0 for none.
+    digests: Vec<u64>,
+    holes: Vec<Hole>,
+    close: Option<u32>,
+    newest: Timestamp,
+}
+
+/// Slots that were passed over.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    from: u32,
+    to: u32,
+    file: usize,
+    after: u64,
+    before: u64,
+}
+
+impl EpochState {
+    fn digest(&self, slot: u32) -> Option<u64> {
+        self.digests.get(slot as usize).copied().filter(|&digest| digest != 0)
+    }
+
+    fn see(&mut self, slot: u32, digest: u64) {
+        let at = slot as usize;
+        if self.digests.len() <= at {
+            self.digests.resize(at + 1, 0);
+        }
+        self.digests[at] = digest.max(1);
+    }
+
+    /// Takes a slot out of the holes. Whether it was in one.
+    fn fill(&mut self, slot: u32) -> bool {
+        let Some(at) = self.holes.iter().position(|hole| (hole.from..hole.to).contains(&slot)) else { return false };
+        let hole = self.holes.remove(at);
+        for (from, to) in [(hole.from, slot), (slot + 1, hole.to)] {
+            if from < to {
+                self.holes.push(Hole { from, to, ..hole });
+            }
+        }
+        true
+    }
+}
+
+impl Verifier {
+    /// A verifier that has seen nothing.
+    pub fn new(trust: Trust) -> Self {
+        let mut verifier = Self {
+            places: Places::default(),
+            streams: Vec::new(),
+            by_genesis: HashMap::new(),
+            vouched: trust.genesis.iter().copied().collect(),
+            files: Vec::new(),
+            current: 0,
+            damages: Vec::new(),
+            unplaced: Vec::new(),
+            unplaced_size: 0,
+            resumes: Vec::new(),
+            named: Vec::new(),
+            held: Vec::new(),
+            held_size: 0,
+            findings: Vec::new(),
+            summary: Summary::default(),
+            trust,
+        };
+        let known: Vec<_> = verifier.trust.ledger.iter().flat_map(|ledger| ledger.streams.clone()).collect();
+        for known in known {
+            verifier.vouched.insert(known.genesis);
+            let chain_key = ChainKey::from_bytes(*known.chain_key.as_bytes());
+            let (host, log) = (known.host.clone(), known.log.clone());
+            let number = verifier.places.add_stream(&chain_key, known.slots, known.profile == "age");
+            verifier.by_genesis.insert(known.genesis, number);
+            verifier.streams.push(Stream {
+                id: known.stream,
+                genesis: Some(known.genesis),
+                chain_key: Some(chain_key),
+                host,
+                log,
+                state: true,
+                began: known.began,
+                anchored: true,
+                newest: known.began,
+                profile_slots: known.slots,
+                ..Stream::default()
+            });
+        }
+        verifier
+    }
+
+    /// Makes a genesis known before its file's turn comes. Whether it is one that proves itself.
+    pub fn introduce(&mut self, record: &Record) -> bool {
+        let Some(fingerprint) = record.genesis else { return false };
+        if self.by_genesis.contains_key(&fingerprint) {
+            return true;
+        }
+        let Some(Control { stream, time, event: Event::Genesis(genesis), .. }) = Control::parse(&record.opened.body) else {
+            return false;
+        };
+        let chain_key = ChainKey::from_bytes(*genesis.chain_key.as_bytes());
+        if self.streams.len() >= MAX_STREAMS || record.opened.proves(0, &chain_key.epoch_key()) != Some(Kind::Control) {
+            return false;
+        }
+        let Genesis { slots, host, log, state, follows, .. } = genesis;
+        let is_age = matches!(record.opened.seal, Seal::Age { .. });
+        let number = self.places.add_stream(&chain_key, slots, is_age);
+        self.by_genesis.insert(fingerprint, number);
+        self.streams.push(Stream {
+            id: stream,
+            genesis: Some(fingerprint),
+            chain_key: Some(chain_key),
+            host,
+            log,
+            state,
+            follows,
+            began: time,
+            anchored: self.trust.first || self.vouched.contains(&fingerprint),
+            by_files: self.trust.first && !self.vouched.contains(&fingerprint),
+            newest: time,
+            profile_slots: slots,
+            ..Stream::default()
+        });
+        true
+    }
+
+    /// Begins a file; records and damage fed from now on are of it. Its number.
+    pub fn begin_file(&mut self, path: PathBuf) -> usize {
+        self.files.push(FileState { path, last_end: 0, headed: false, begun: false, begins_late: None });
+        self.current = self.files.len() - 1;
+        self.current
+    }
+
+    /// Goes on in a file that was begun before.
+    pub fn resume_file(&mut self, file: usize) {
+        self.current = file;
+    }
+
+    /// Takes note of bytes that are no record.
+    pub fn damage(&mut self, damage: Damage) {
+        self.damages.push((self.current, damage));
+    }
+
+    /// Finds the place of a record.
+    pub fn record(&mut self, record: Record) -> Verdict {
+        let file = self.current;
+        if record.genesis.is_some() {
+            self.introduce(&record);
+        }
+        match self.locate(&record.opened) {
+            Some((place, kind, rewrapped)) => self.place(file, &record, place, kind, rewrapped),
+            None => {
+                let size = record.opened.body.len() + size_of::<Record>();
+                if self.unplaced_size + size <= MAX_UNPLACED {
+                    self.unplaced_size += size;
+                    self.unplaced.push((file, record));
+                } else {
+                    self.tell(Finds::Foreign, file, record.offset, record.length, |finding| finding.count(1));
+                }
+                Verdict::Elsewhere
+            }
+        }
+    }
+
+    fn locate(&mut self, opened: &Opened) -> Option<(Place, Kind, bool)> {
+        let mut located = self.places.locate(opened);
+        if matches!(located, Located::Nowhere | Located::Disproven(_)) {
+            if let Some((place, kind)) = self.locate_by_word(opened) {
+                return Some((place, kind, false));
+            }
+            if self.places.widen() {
+                located = self.places.locate(opened);
+            }
+        }
+        match located {
+            Located::Proven(place, kind) => Some((place, kind, false)),
+            Located::Rewrapped(place, kind) => Some((place, kind, true)),
+            Located::Disproven(_) | Located::Nowhere => None,
+        }
+    }
+
+    /// An `epoch` record says which epoch it begins. Its word is taken for a guess, and the guess proven.
+    fn locate_by_word(&mut self, opened: &Opened) -> Option<(Place, Kind)> {
+        let Control { stream, event: Event::Epoch(epoch), .. } =
+            opened.body.starts_with(b"{").then(|| Control::parse(&opened.body))??
+        else {
+            return None;
+        };
+        let mut known = false;
+        for number in 0..self.streams.len() {
+            if self.streams[number].id != stream || !self.places.is_within_reach(number, epoch.epoch) {
+                continue;
+            }
+            known = true;
+            let place = Place { stream: number, epoch: epoch.epoch, slot: 0 };
+            if let Some(kind) = self.places.prove(opened, place) {
+                return Some((place, kind));
+            }
+        }
+        // Where even the genesis is lost, an epoch is checked against the key that its own record brings.
+        let key = EpochKey::from_bytes(*epoch.epoch_key.as_bytes());
+        let orphan = self.streams.iter().position(|known| known.id == stream && known.genesis.is_none());
+        if (known && orphan.is_none()) || self.trust.has_root() || opened.proves(0, &key) != Some(Kind::Control) {
+            return None;
+        }
+        let number = match orphan {
+            Some(number) => number,
+            None if self.streams.len() >= MAX_STREAMS => return None,
+            None => {
+                self.streams.push(Stream { id: stream, state: true, ..Stream::default() });
+                self.places.add_orphan(matches!(opened.seal, Seal::Age { .. }))
+            }
+        };
+        self.places.add_epoch(number, epoch.epoch, key);
+        Some((Place { stream: number, epoch: epoch.epoch, slot: 0 }, Kind::Control))
+    }
+
+    fn place(&mut self, file: usize, record: &Record, place: Place, kind: Kind, rewrapped: bool) -> Verdict {
+        let Place { stream: number, epoch, slot } = place;
+        let control = (kind == Kind::Control).then(|| Control::parse(&record.opened.body)).flatten();
+        let event = control.as_ref().map(|control| &control.event);
+        if !self.is_consistent(place, kind, event) {
+            self.tell(Finds::Foreign, file, record.offset, record.length, |finding| finding.count(1));
+            return Verdict::Elsewhere;
+        }
+        let is_genesis = (epoch, slot) == (0, 0);
+        if is_genesis && self.streams[number].epochs.get(&0).is_some_and(|state| state.digest(0) == Some(record.digest.max(1))) {
+            self.files[file].headed |= record.offset == 0;
+            self.summary.records += 1;
+            self.files[file].last_end = record.offset + record.length;
+            return self.verdict(number, kind);
+        }
+        let (id, slots) = (self.streams[number].id, self.streams[number].profile_slots);
+        let last_end = self.files[file].last_end;
+        let state = self.streams[number].epochs.entry(epoch).or_default();
+        if let Some(taken) = state.digest(slot) {
+            let what = if taken == record.digest.max(1) { Finds::Duplicated } else { Finds::Forked };
+            self.tell(what, file, record.offset, record.length, |finding| finding.of(id).slot(epoch, slot).count(1));
+            return Verdict::Elsewhere;
+        }
+        state.see(slot, record.digest);
+        let mut reordered = false;
+        if is_genesis {
+            (state.slots, state.next) = (Some(slots), state.next.max(1));
+        } else {
+            let first = *state.first.get_or_insert((file, record.offset));
+            if first.0 != file || slot < state.next {
+                reordered = true;
+                if !state.fill(slot) && slot >= state.next {
+                    if slot > state.next {
+                        state.holes.push(Hole {
+                            from: state.next,
+                            to: slot,
+                            file: first.0,
+                            after: state.last_end,
+                            before: u64::MAX,
+                        });
+                    }
+                    state.next = slot + 1;
+                }
+            } else {
+                if slot > state.next {
+                    let after = if state.last_end > 0 { state.last_end } else { last_end };
+                    state.holes.push(Hole { from: state.next, to: slot, file, after, before: record.offset });
+                }
+                (state.next, state.last_end) = (slot + 1, record.offset + record.length);
+            }
+        }
+        if let Some(time) = record.opened.date.and_then(|date| Timestamp::from_second(date.into()).ok()) {
+            state.newest = state.newest.max(time);
+        }
+        self.files[file].last_end = record.offset + record.length;
+        if reordered {
+            self.tell(Finds::Reordered, file, record.offset, record.length, |finding| finding.of(id).slot(epoch, slot).count(1));
+        }
+        if rewrapped || record.salvaged {
+            self.tell(Finds::Altered, file, record.offset, record.length, |finding| finding.of(id).slot(epoch, slot).count(1));
+        }
+        self.summary.records += 1;
+        match control {
+            Some(control) => self.control(file, record, place, control),
+            None => {
+                self.summary.lines += u64::from(kind == Kind::Line);
+                self.check_beginning(file, record.offset);
+            }
+        }
+        let newest = self.streams[number].epochs[&epoch].newest;
+        self.streams[number].newest = self.streams[number].newest.max(newest);
+        self.verdict(number, kind)
+    }
+
+    /// Whether what a record in this place says fits what follows from the chain.
+    fn is_consistent(&mut self, place: Place, kind: Kind, event: Option<&Event>) -> bool {
+        match event {
+            Some(Event::Genesis(_)) => (place.epoch, place.slot) == (0, 0),
+            Some(Event::Epoch(epoch)) => {
+                let key = self.places.epoch_key(place.stream, place.epoch);
+                let carried = EpochKey::from_bytes(*epoch.epoch_key.as_bytes());
+                place.slot == 0 && place.epoch == epoch.epoch && epoch.epoch > 0 && key.is_some_and(|key| key.equals(&carried))
+            }
+            // The first slot of an epoch is for nothing else.
+            Some(_) => place.slot > 0,
+            None => kind == Kind::Line && place.slot > 0,
+        }
+    }
+
+    /// Every file begins with a genesis and, before anything but an `epoch` record, a `segment` record.
+    fn check_beginning(&mut self, file: usize, offset: u64) {
+        let state = &mut self.files[file];
+        if !state.begun {
+            (state.begun, state.begins_late) = (true, Some(offset));
+        }
+    }
+
+    fn control(&mut self, file: usize, record: &Record, place: Place, control: Control) {
+        let (number, id) = (place.stream, self.streams[place.stream].id);
+        let anchored = self.streams[number].anchored;
+        let (writer, time) = (control.writer, control.time);
+        let at = |finding: Finding| finding.of(id).slot(place.epoch, place.slot);
+        if !matches!(control.event, Event::Genesis(_) | Event::Epoch(_) | Event::Segment(_)) {
+            self.check_beginning(file, record.offset);
+        }
+        let stream = &mut self.streams[number];
+        if let Some(state) = stream.epochs.get_mut(&place.epoch) {
+            state.writer.get_or_insert(writer);
+            state.newest = state.newest.max(time);
+        }
+        match control.event {
+            Event::Genesis(_) => {
+                self.files[file].headed |= record.offset == 0;
+                let state = stream.epochs.entry(0).or_default();
+                state.claimed = Some(time);
+            }
+            Event::Epoch(epoch) => {
+                self.places.saw_epoch(number, epoch.epoch, epoch.slots);
+                if let Some(state) = stream.epochs.get_mut(&epoch.epoch) {
+                    (state.slots, state.claimed, state.before) = (Some(epoch.slots), Some(time), epoch.before);
+                }
+            }
+            Event::Segment(segment) => {
+                self.files[file].begun = true;
+                self.found_progress(number, time, false, segment.progress);
+            }
+            Event::Resume(resume) => {
+                self.found_progress(number, time, false, resume.progress);
+                if resume.torn > 0 {
+                    self.resumes.push(TornTold { file, length: resume.length, torn: resume.torn });
+                }
+            }
+            Event::Close(close) => {
+                if let Some(state) = stream.epochs.get_mut(&place.epoch).filter(|_| close.slots == place.slot) {
+                    state.close = Some(place.slot);
+                }
+            }
+            Event::Gap(gap) => {
+                let (from, to) = (gap.from, gap.to);
+                self.tell(Finds::Gap, file, record.offset, record.length, |mut finding| {
+                    finding.message =
+                        format!("{} lines ({} bytes) were dropped from {from:.0} to {to:.0}: {}", gap.lines, gap.bytes, gap.why);
+                    at(finding).count(gap.lines)
+                });
+            }
+            Event::Recipients(changed) => {
+                if anchored {
+                    self.vouch(changed.genesis);
+                    self.named.push((file, record.offset, record.length, changed.genesis));
+                }
+                self.tell(Finds::Recipients, file, record.offset, record.length, |mut finding| {
+                    finding.message = format!(
+                        "the keys changed from {} to {}; the log goes on in the stream with genesis {}",
+                        changed.old.join(", "),
+                        changed.new.join(", "),
+                        changed.genesis
+                    );
+                    at(finding)
+                });
+            }
+            Event::Ephemeral(ephemeral) => {
+                if anchored {
+                    self.vouch(ephemeral.genesis);
+                    self.named.push((file, record.offset, record.length, ephemeral.genesis));
+                }
+                if let Some(&other) = self.by_genesis.get(&ephemeral.genesis) {
+                    self.streams[other].progress.push((time, false, ephemeral.progress));
+                }
+                self.tell(Finds::Ephemeral, file, record.offset, record.length, |mut finding| {
+                    finding.message = format!("the stream with genesis {} stood in for this one", ephemeral.genesis);
+                    at(finding)
+                });
+            }
+            Event::Mark(mark) => {
+                stream.marks.push(time);
+                self.found_progress(number, time, true, mark.progress);
+            }
+        }
+    }
+
+    /// Progress values go to the stream that they are of; only its own keys can make them.
+    fn found_progress(&mut self, number: usize, time: Timestamp, is_mark: bool, values: Vec<FoundProgress>) {
+        for found in values {
+            let of = match found.stream {
+                None => Some(number),
+                Some(stream) if self.streams[number].anchored => self.streams.iter().position(|known| known.id == stream),
+                Some(_) => None,
+            };
+            if let Some(of) = of {
+                self.streams[of].progress.push((time, is_mark, found));
+            }
+        }
+    }
+
+    /// A genesis is named by a stream that is trusted.
+    fn vouch(&mut self, genesis: GenesisFingerprint) {
+        self.vouched.insert(genesis);
+        if let Some(&number) = self.by_genesis.get(&genesis) {
+            (self.streams[number].anchored, self.streams[number].by_files) = (true, false);
+        }
+    }
+
+    fn verdict(&self, number: usize, kind: Kind) -> Verdict {
+        let stream = &self.streams[number];
+        if stream.anchored || !self.trust.has_root() {
+            Verdict::InPlace(kind)
+        } else if !stream.state && kind == Kind::Line && self.held_size < MAX_HELD {
+            Verdict::Pending(number)
+        } else {
+            Verdict::Elsewhere
+        }
+    }
+
+    /// Keeps a line until it is known whether its stream stood in for a trusted one.
+    pub fn hold(&mut self, stream: usize, line: Vec<u8>) {
+        self.held_size += line.len();
+        self.held.push((stream, line));
+    }
+
+    /// The lines that were held and whose stream is trusted by now; with `all` the others too, each with whether it is.
+    pub fn release(&mut self, all: bool) -> Vec<(Vec<u8>, bool)> {
+        if self.held.is_empty() {
+            return Vec::new();
+        }
+        let anchored = |number: usize| self.streams[number].anchored;
+        let (released, held) = std::mem::take(&mut self.held).into_iter().partition(|(number, _)| all || anchored(*number));
+        let released: Vec<(usize, Vec<u8>)> = released;
+        let released: Vec<_> = released.into_iter().map(|(number, line)| (line, anchored(number))).collect();
+        self.held = held;
+        self.held_size = self.held.iter().map(|(_, line)| line.len()).sum();
+        released
+    }
+
+    /// Adds a finding at a place in a file; a run of the same kind, record behind record, becomes one.
+    fn tell(&mut self, kind: Finds, file: usize, offset: u64, length: u64, fill: impl FnOnce(Finding) -> Finding) {
+        let finding = fill(Finding::new(kind, String::new()).at(&self.files[file].path, offset, length));
+        if finding.message.is_empty()
+            && let Some((_, last)) = self.findings.last_mut()
+            && last.finding == kind
+            && last.file == finding.file
+            && (last.stream, last.epoch) == (finding.stream, finding.epoch)
+            && last.offset.zip(last.length).is_some_and(|(at, len)| at + len == offset)
+        {
+            last.length = last.length.map(|len| len + length);
+            last.count = last.count.map(|count| count + 1);
+            return;
+        }
+        self.findings.push(((file, offset), finding));
+    }
+}

@@ -1,0 +1,59 @@
+//! Command lines, messages and exit status. What is typed is checked here and carried out below.
+//!
+//! Promises: exit status 0 = done and all is well, 1 = done and the answer is no, 2 = could not be done; an error is one
+//! line that says what and where, and one that says what to do.
+#![forbid(unsafe_code)]
+
+pub mod apache;
+#[cfg(feature = "audit")]
+pub mod audit;
+mod filter_args;
+pub mod rotatelogs;
+pub mod sealedlog;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Exit status of a program that could not do what it was asked for.
+pub const TROUBLE: u8 = 2;
+
+/// What comes out of a command: an exit status, or an error with a hint.
+pub type Outcome = Result<ExitCode, Trouble>;
+
+/// Why a command could not be carried out.
+#[derive(Debug)]
+pub struct Trouble {
+    error: String,
+    hint: String,
+}
+
+impl Trouble {
+    /// An error, and what to do about it; without a hint where that is empty.
+    pub fn new(error: impl Display, hint: impl Into<String>) -> Self {
+        Self { error: error.to_string(), hint: hint.into() }
+    }
+}
+
+/// Tells the outcome and turns it into an exit status.
+pub fn report(program: &str, outcome: Outcome) -> ExitCode {
+    outcome.unwrap_or_else(|trouble| {
+        // Where standard error is gone there is nobody left to tell.
+        let mut stderr = io::stderr().lock();
+        let _ = writeln!(stderr, "{program}: error: {}", trouble.error);
+        if !trouble.hint.is_empty() {
+            let _ = writeln!(stderr, "{program}: hint: {}", trouble.hint);
+        }
+        ExitCode::from(TROUBLE)
+    })
+}
+
+/// Writes to standard output; a reader that went away ends the program quietly, as it does `cat`.
+pub fn print(text: impl Display) -> Outcome {
+    match write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Trouble::new(format_args!("cannot write to standard output: {error}"), "look at where it is redirected to"))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

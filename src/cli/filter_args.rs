@@ -1,0 +1,96 @@
+//! Options that all filters have, and how a filter is run.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use std::os::fd::AsFd;
+
+use super::{Outcome, Trouble};
+use crate::filter::target::Target;
+use crate::filter::{Filter, FilterError, FilterOptions, Until, WhenFull};
+use crate::host::process;
+use crate::keys::KEY_FOLDER;
+use crate::record::{Framing, MAX_LINE, Profile};
+
+/// What every filter can be told.
+#[derive(Args, Clone, Debug)]
+pub struct FilterArgs {
+    /// Key file or folder; may be repeated
+    #[arg(long, value_name = "PATH", default_value = KEY_FOLDER)]
+    pub keys: Vec<PathBuf>,
+
+    /// Where the chain of each log is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/sealedlog")]
+    pub state: PathBuf,
+
+    /// Where progress is kept; must be in memory (tmpfs)
+    #[arg(long, value_name = "DIR", default_value = "/run/sealedlog")]
+    pub runtime: PathBuf,
+
+    /// Record format, where the keys leave a choice: rfc9580, rfc4880 or age
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<Profile>,
+
+    /// How records follow each other: binary, or base64 with one line a record
+    #[arg(long, value_name = "FRAMING")]
+    pub framing: Option<Framing>,
+
+    /// When lines cannot be stored: block (stop reading) or drop (count them into a gap record)
+    #[arg(long, value_name = "POLICY")]
+    pub when_full: Option<Policy>,
+
+    /// Longest line in bytes that is sealed in one piece
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_LINE as u64, value_parser = clap::value_parser!(u64).range(1..=MAX_LINE as u64))]
+    pub max_line: u64,
+
+    /// Go on to the end of input whatever signals come
+    #[arg(long, overrides_with = "until_term")]
+    pub until_eof: bool,
+
+    /// On SIGTERM seal what can be read without waiting, then end
+    #[arg(long, overrides_with = "until_eof")]
+    pub until_term: bool,
+}
+
+/// What becomes of lines that cannot be stored.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Policy {
+    /// Stop reading.
+    Block,
+    /// Count them into a gap record.
+    Drop,
+}
+
+impl FilterArgs {
+    /// Runs a filter on standard input. `until` and `when_full` are what it does where nothing else was asked for.
+    pub fn run(self, program: &str, target: Target, until: Until, when_full: WhenFull) -> Outcome {
+        // What could not be had is told in the genesis record and by `status`, not in the web server's error log.
+        let _ = process::harden();
+        let _ = process::ignore_sigpipe();
+        let options = FilterOptions {
+            software: format!("{program} {}", env!("CARGO_PKG_VERSION")),
+            keys: self.keys,
+            profile: self.profile,
+            framing: self.framing,
+            target,
+            state_dir: self.state,
+            runtime_dir: self.runtime,
+            until: match (self.until_eof, self.until_term) {
+                (true, _) => Until::Eof,
+                (_, true) => Until::Term,
+                _ => until,
+            },
+            when_full: match self.when_full {
+                Some(Policy::Block) => WhenFull::Block,
+                Some(Policy::Drop) => WhenFull::Drop,
+                None => when_full,
+            },
+            max_line: usize::try_from(self.max_line).unwrap_or(MAX_LINE).min(MAX_LINE),
+        };
+        let trouble = |error: FilterError| Trouble::new(&error, error.hint());
+        Filter::new(options).map_err(trouble)?.run(std::io::stdin().as_fd()).map_err(trouble)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,251 @@
+//! Where a filter's records go: standard output, or files whose names and rotation rotatelogs' rules give.
+//!
+//! Promises: nothing is made or opened by a check; rotation falls between lines.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use nix::unistd::{AccessFlags, eaccess};
+use thiserror::Error;
+
+use super::warn::Warner;
+use crate::record::{Framing, Profile};
+use crate::segment::rotation::{Schedule, Segment};
+use crate::stream::Writer;
+use crate::stream::writer::WriteError;
+
+/// Suffixes that a name may have already.
+const SUFFIXES: [&str; 3] = [".pgp", ".pgp64", ".age64"];
+
+/// Where records go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Standard output, as a fresh stream.
+    Output,
+    /// Files.
+    Files(Box<FileTarget>),
+}
+
+/// What is done about files beside writing to them, as rotatelogs has it.
+#[derive(Clone, Debug, Default)]
+pub struct FileActions {
+    /// Keep a hard link of this name to the current file.
+    pub link: Option<PathBuf>,
+    /// Run this program after a file was opened.
+    pub program: Option<PathBuf>,
+    /// Open the first file at start.
+    pub force_open: bool,
+    /// Make parent directories.
+    pub make_parents: bool,
+    /// Make a file for each interval.
+    pub create_empty: bool,
+    /// Copy lines to standard output.
+    pub echo: bool,
+    /// Tell of each file.
+    pub verbose: bool,
+}
+
+/// Files as they were asked for.
+#[derive(Clone, Debug)]
+pub struct FileTarget {
+    /// The name template as it was typed, without strftime conversions carried out.
+    pub template: PathBuf,
+    /// Names and times.
+    pub schedule: Schedule,
+    /// What else is done.
+    pub actions: FileActions,
+}
+
+/// Why files cannot be written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// The folder is not there.
+    #[error("cannot write to {}: {source}", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something stands in the file's place that cannot be appended to.
+    #[error("cannot append to {}: {why}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        why: String,
+    },
+}
+
+impl TargetError {
+    /// What the administrator can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "make the folder, and let the user that the program runs as write to it",
+            Self::File { .. } => "remove or rename what stands there, or choose another name",
+        }
+    }
+}
+
+impl FileTarget {
+    /// Looks whether the files could be written now. Nothing is made or opened.
+    pub fn check(&self) -> Result<Files, TargetError> {
+        let stripped = strip_suffix(&self.template);
+        let folder = stripped.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dated = folder.to_string_lossy().contains('%');
+        let absolute = |source| TargetError::Folder { folder: folder.to_owned(), source };
+        if !dated && !self.actions.make_parents {
+            let metadata = fs::metadata(folder).map_err(absolute)?;
+            if !metadata.is_dir() {
+                return Err(absolute(io::ErrorKind::NotADirectory.into()));
+            }
+            eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| absolute(error.into()))?;
+        }
+        let canonical = match fs::canonicalize(folder) {
+            Ok(canonical) => canonical,
+            Err(_) => std::path::absolute(folder).map_err(absolute)?,
+        };
+        let template = stripped.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let files = Files { target: self.clone(), folder: canonical, template, zone: TimeZone::system(), current: None };
+        for suffix in SUFFIXES {
+            check_file(&with_suffix(&files.first(Timestamp::now()).path, suffix))?;
+        }
+        Ok(files)
+    }
+}
+
+fn check_file(path: &Path) -> Result<(), TargetError> {
+    let file = |why: String| TargetError::File { path: path.to_owned(), why };
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => Err(file("it is a symbolic link, which is never followed".to_owned())),
+        Ok(metadata) if !metadata.is_file() => Err(file("it is not a regular file".to_owned())),
+        Ok(_) => eaccess(path, AccessFlags::W_OK).map_err(|error| file(error.desc().to_owned())),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The files of a running filter.
+#[derive(Debug)]
+pub struct Files {
+    target: FileTarget,
+    folder: PathBuf,
+    template: String,
+    zone: TimeZone,
+    current: Option<Segment>,
+}
+
+impl Files {
+    /// What else is done about files.
+    pub fn actions(&self) -> &FileActions {
+        &self.target.actions
+    }
+
+    /// The canonical folder of the template.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The name template without folder and suffix.
+    pub fn template(&self) -> &str {
+        &self.template
+    }
+
+    /// Folder and template, as control records name the log.
+    pub fn log(&self) -> String {
+        self.folder.join(&self.template).display().to_string()
+    }
+
+    /// When the current file's interval ends.
+    pub fn boundary(&self, now: Timestamp) -> Option<Timestamp> {
+        self.current.as_ref().and_then(|current| self.target.schedule.boundary(current, now, &self.zone))
+    }
+
+    /// Opens the file that lines of this time go to, unless it is open.
+    pub fn enter(&mut self, writer: &mut Writer, now: Timestamp, warner: &mut Warner) -> Result<(), WriteError> {
+        let next = match &self.current {
+            None => Some(self.first(now)),
+            Some(current) => {
+                let length = if self.target.schedule.rotation.size.is_some() { writer.length() } else { 0 };
+                self.target.schedule.next(current, length, now, &self.zone)
+            }
+        };
+        let (segment, rotated) = match (next, &self.current) {
+            (Some(next), Some(current)) if next.path == current.path && !next.truncate && writer.is_open() => {
+                self.current = Some(next);
+                return Ok(());
+            }
+            (Some(next), current) => (next, current.is_some()),
+            (None, Some(current)) if !writer.is_open() => (current.clone(), false),
+            (None, _) => return Ok(()),
+        };
+        let suffix = writer.recipients().profile().suffix(writer.framing());
+        let path = with_suffix(&segment.path, suffix);
+        let old = self.current.as_ref().filter(|_| rotated).map(|current| with_suffix(&current.path, suffix));
+        if let Some(parent) = path.parent().filter(|_| self.target.actions.make_parents) {
+            let made = DirBuilder::new().recursive(true).mode(0o750).create(parent);
+            made.map_err(|source| WriteError::Open { path: parent.to_owned(), source })?;
+        }
+        writer.enter(&path, segment.truncate)?;
+        self.current = Some(segment);
+        self.after_open(&path, old.as_deref(), warner);
+        Ok(())
+    }
+
+    /// Where to go on for recipients whose records look otherwise than the writer's do now.
+    pub fn elsewhere(&self, writer: &Writer, profile: Profile, framing: Framing) -> Option<(Framing, PathBuf)> {
+        let suffix = profile.suffix(framing);
+        if suffix == writer.recipients().profile().suffix(writer.framing()) {
+            return None;
+        }
+        let path = self.current.as_ref().map_or_else(PathBuf::new, |current| with_suffix(&current.path, suffix));
+        Some((framing, path))
+    }
+
+    fn first(&self, now: Timestamp) -> Segment {
+        self.target.schedule.first(now, &self.zone)
+    }
+
+    fn after_open(&self, path: &Path, old: Option<&Path>, warner: &mut Warner) {
+        if self.target.actions.verbose {
+            warner.warn("opened", &format_args!("opened {}", path.display()));
+        }
+        if let Some(link) = &self.target.actions.link {
+            let linked = match fs::remove_file(link) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => fs::hard_link(path, link),
+            };
+            if let Err(error) = linked {
+                warner.warn("link", &format_args!("cannot link {} to {}: {error}", link.display(), path.display()));
+            }
+        }
+        if let Some(program) = &self.target.actions.program {
+            // Its standard input would be ours: the lines.
+            let child = Command::new(program).arg(path).args(old).stdin(Stdio::null()).spawn();
+            match child {
+                Ok(mut child) => {
+                    std::thread::spawn(move || child.wait());
+                }
+                Err(error) => warner.warn("program", &format_args!("cannot run {}: {error}", program.display())),
+            }
+        }
+    }
+}
+
+/// A name without the suffix of a record format, which is added to what rotation makes of it.
+pub fn strip_suffix(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix)).map_or_else(|| path.to_owned(), PathBuf::from)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = strip_suffix(path).into_os_string();
+    name.push(suffix);
+    name.into()
+}

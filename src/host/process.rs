@@ -1,0 +1,137 @@
+//! Settings and names of the whole process.
+//!
+//! Promised: what [`harden`] reports as had, is had. Not promised: protection from root, who can
+//! read any process's memory while it runs.
+
+use std::io;
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+/// What [`harden`] could have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Hardening {
+    /// No core dump, and no ptrace by the same user (PR_SET_DUMPABLE 0).
+    pub not_dumpable: bool,
+    /// No core file, here and in programs that are run (RLIMIT_CORE 0).
+    pub no_core_files: bool,
+    /// No program that is run gains privileges by set-user-id bits (PR_SET_NO_NEW_PRIVS 1).
+    pub no_new_privileges: bool,
+}
+
+impl Hardening {
+    /// What could not be had, in words for a warning; nothing where all is well.
+    pub fn missing(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.not_dumpable, "not dumpable (PR_SET_DUMPABLE)"),
+            (self.no_core_files, "no core files (RLIMIT_CORE)"),
+            (self.no_new_privileges, "no new privileges (PR_SET_NO_NEW_PRIVS)"),
+        ]
+        .into_iter()
+        .filter_map(|(had, name)| (!had).then_some(name))
+    }
+}
+
+/// Keeps the memory of this process out of core dumps and from other processes of the same user.
+///
+/// To be called before the first key is made, and after the last change of user or group, which
+/// makes a process dumpable again. For a process that is not root, /proc/self belongs to root from
+/// then on.
+pub fn harden() -> Hardening {
+    Hardening {
+        not_dumpable: prctl::set_dumpable(false).is_ok(),
+        no_core_files: setrlimit(Resource::RLIMIT_CORE, 0, 0).is_ok(),
+        no_new_privileges: prctl::set_no_new_privs().is_ok(),
+    }
+}
+
+/// The random name of this boot, 36 characters, as the kernel gives it.
+///
+/// # Errors
+///
+/// Where /proc is not mounted.
+pub fn boot_id() -> io::Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// The host's name; bytes that are not UTF-8 become U+FFFD.
+///
+/// # Errors
+///
+/// What gethostname(2) says.
+pub fn host_name() -> io::Result<String> {
+    Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())
+}
+
+/// Makes a write to a closed pipe the error EPIPE instead of the end of the process, whatever the
+/// program's start-up code and parent chose.
+///
+/// # Errors
+///
+/// What sigaction(2) says.
+pub fn ignore_sigpipe() -> io::Result<()> {
+    // SAFETY: SIG_IGN runs no code of ours, so there is nothing that could be unsafe in a handler.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::in_child;
+    use super::*;
+    use nix::sys::resource::getrlimit;
+
+    #[test]
+    fn harden_does_what_it_reports() {
+        in_child(|| {
+            let had = harden();
+            let really = Hardening {
+                not_dumpable: !prctl::get_dumpable().unwrap(),
+                no_core_files: getrlimit(Resource::RLIMIT_CORE).unwrap() == (0, 0),
+                no_new_privileges: prctl::get_no_new_privs().unwrap(),
+            };
+            let all = Hardening { not_dumpable: true, no_core_files: true, no_new_privileges: true };
+            if had == all && really == all && had.missing().count() == 0 {
+                Ok(())
+            } else {
+                Err(format!("reported {had:?}, is {really:?}"))
+            }
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let had = Hardening { not_dumpable: false, no_core_files: true, no_new_privileges: false };
+        let missing: Vec<_> = had.missing().collect();
+        assert_eq!(missing.len(), 2);
+        assert!(missing[0].contains("DUMPABLE") && missing[1].contains("NO_NEW_PRIVS"));
+    }
+
+    #[test]
+    fn names_are_there() {
+        let id = boot_id().unwrap();
+        assert_eq!(id.len(), 36, "{id}");
+        assert!(id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()));
+        assert!(!host_name().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_closed_pipe_is_an_error_not_the_end() {
+        in_child(|| {
+            // SAFETY: the default action runs no code of ours.
+            unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.unwrap();
+            ignore_sigpipe().unwrap();
+            let (reader, writer) = io::pipe().unwrap();
+            drop(reader);
+            match nix::unistd::write(&writer, b"x") {
+                Err(nix::errno::Errno::EPIPE) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .unwrap();
+    }
+}

@@ -1,0 +1,188 @@
+//! The opening side: one record and its key to the line in it and the seal that proves its place.
+//!
+//! Promises: nothing is handed out unless all of the record is authentic under its key; keys are erased when dropped;
+//! seals are compared in constant time. Does not look for keys and knows no stream: whether a seal is believed is the
+//! verifier's business. The formulas are those of `docs/format.md`, section "The chain".
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::age::{AgeError, AgeFile, FILE_KEY_LEN, NONCE_LEN};
+use super::openpgp::{Literal, Message};
+use super::seipd2::{OpenError, SALT_LEN, Seipd2};
+use super::{CONTROL_NAME, Cipher, Profile, seipd1};
+use crate::chain::{self, ChainSecret, EpochKey, Kind, Locator};
+
+/// The session key of an OpenPGP message: at most 32 bytes, erased when dropped.
+pub struct SessionKey {
+    bytes: Zeroizing<[u8; 32]>,
+    len: usize,
+}
+
+impl SessionKey {
+    /// Copies a key; `None` where it is longer than any that records use.
+    pub fn from_slice(key: &[u8]) -> Option<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        bytes.get_mut(..key.len())?.copy_from_slice(key);
+        Some(Self { bytes, len: key.len() })
+    }
+
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(…)")
+    }
+}
+
+/// What one record held.
+#[derive(Debug)]
+pub struct Opened {
+    /// What proves its place.
+    pub seal: Seal,
+    /// Seconds since 1970 of the sealing; `None` in the profile `age`, whose format has no room for it.
+    pub date: Option<u32>,
+    /// One line with its newline, or one control record.
+    pub body: Vec<u8>,
+}
+
+/// The part of a record that carries its place, with what it takes to check it.
+pub enum Seal {
+    /// Profile `rfc9580`.
+    Rfc9580 {
+        /// The salt of the SEIPD v2 packet.
+        salt: [u8; SALT_LEN],
+        /// The epoch's session key.
+        session_key: Arc<SessionKey>,
+        /// SHA-256 of the record's PKESK packets, headers included.
+        pkesks_digest: [u8; 32],
+        /// Line or control, by the literal's file name, which the session key authenticates.
+        kind: Kind,
+    },
+    /// Profile `rfc4880`.
+    Rfc4880 {
+        /// Locator and MAC out of the literal's file name, where it has that form.
+        place: Option<(Locator, [u8; 16])>,
+        /// The record's session key.
+        session_key: Arc<SessionKey>,
+        /// SHA-256 of the record's PKESK packets, headers included.
+        pkesks_digest: [u8; 32],
+    },
+    /// Profile `age`.
+    Age {
+        /// The payload's nonce.
+        nonce: [u8; NONCE_LEN],
+        /// The record's file key.
+        file_key: Zeroizing<[u8; FILE_KEY_LEN]>,
+    },
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Seal({})", self.profile())
+    }
+}
+
+impl Seal {
+    /// The profile that the record is of.
+    pub fn profile(&self) -> Profile {
+        match self {
+            Self::Rfc9580 { .. } => Profile::Rfc9580,
+            Self::Rfc4880 { .. } => Profile::Rfc4880,
+            Self::Age { .. } => Profile::Age,
+        }
+    }
+}
+
+/// Where a record says that it belongs: a look-up, not a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Whereabouts {
+    /// The OpenPGP profiles: `L`.
+    Locator(Locator),
+    /// The profile `age` has room for `L[..4]` only, so several slots may match.
+    Prefix([u8; 4]),
+}
+
+impl Opened {
+    /// Opens a message whose encrypted data packet is a SEIPD v2. `pkesks_digest` is the SHA-256 of `message.pkesks`.
+    pub fn seipd2(message: &Message<'_>, pkesks_digest: [u8; 32], session_key: &Arc<SessionKey>) -> Result<Self, OpenError> {
+        let packet = Seipd2::parse(message.seipd)?;
+        let mut plain = Zeroizing::new(Vec::new());
+        packet.open(session_key.as_bytes(), &mut plain)?;
+        let literal = Literal::parse(&plain)?;
+        let kind = if literal.name == CONTROL_NAME { Kind::Control } else { Kind::Line };
+        let seal = Seal::Rfc9580 { salt: *packet.salt, session_key: Arc::clone(session_key), pkesks_digest, kind };
+        Ok(Self { seal, date: Some(literal.date), body: literal.body.to_vec() })
+    }
+
+    /// Opens a message whose encrypted data packet is a SEIPD v1. `pkesks_digest` is the SHA-256 of `message.pkesks`.
+    pub fn seipd1(
+        message: &Message<'_>,
+        pkesks_digest: [u8; 32],
+        cipher: Cipher,
+        session_key: &Arc<SessionKey>,
+    ) -> Result<Self, OpenError> {
+        let mut plain = Zeroizing::new(Vec::new());
+        seipd1::open(cipher, session_key.as_bytes(), message.seipd, &mut plain)?;
+        let literal = Literal::parse(&plain)?;
+        let place = chain::parse_rfc4880_name(literal.name);
+        let seal = Seal::Rfc4880 { place, session_key: Arc::clone(session_key), pkesks_digest };
+        Ok(Self { seal, date: Some(literal.date), body: literal.body.to_vec() })
+    }
+
+    /// Opens an age file.
+    pub fn age(file: &AgeFile<'_>, file_key: &Zeroizing<[u8; FILE_KEY_LEN]>) -> Result<Self, AgeError> {
+        let mut body = Vec::new();
+        file.open(file_key, &mut body)?;
+        Ok(Self { seal: Seal::Age { nonce: *file.nonce, file_key: file_key.clone() }, date: None, body })
+    }
+
+    /// Where the record says that it belongs; `None` where it carries no place at all, so that no writer of ours made it.
+    pub fn locator(&self) -> Option<Whereabouts> {
+        match &self.seal {
+            Seal::Rfc9580 { salt, .. } => salt.first_chunk().copied().map(Whereabouts::Locator),
+            Seal::Rfc4880 { place, .. } => place.map(|(locator, _)| Whereabouts::Locator(locator)),
+            Seal::Age { nonce, .. } => nonce.first_chunk().copied().map(Whereabouts::Prefix),
+        }
+    }
+
+    /// `C_j` of an epoch for records like this one. In the profile `rfc9580` it depends on session key and PKESK
+    /// packets of the record too, so it may be kept for records that share both; in the others, for the epoch.
+    pub fn chain_secret(&self, key: &EpochKey) -> ChainSecret {
+        match &self.seal {
+            Seal::Rfc9580 { session_key, pkesks_digest, .. } => key.bound_chain_secret(session_key.as_bytes(), pkesks_digest),
+            Seal::Rfc4880 { .. } | Seal::Age { .. } => key.chain_secret(),
+        }
+    }
+
+    /// Whether the record was sealed in slot `slot` of the epoch with key `K_j`, and as what.
+    pub fn proves(&self, slot: u32, key: &EpochKey) -> Option<Kind> {
+        self.proves_with(slot, &key.locators().slot(slot), &self.chain_secret(key))
+    }
+
+    /// The same as [`Opened::proves`], with the slot's locator and [`Opened::chain_secret`] at hand.
+    pub fn proves_with(&self, slot: u32, locator: &Locator, secret: &ChainSecret) -> Option<Kind> {
+        let tag = secret.tag(slot);
+        let either = |matches: &dyn Fn(Kind) -> bool| [Kind::Line, Kind::Control].into_iter().find(|&kind| matches(kind));
+        match &self.seal {
+            Seal::Rfc9580 { salt, kind, .. } => bool::from(chain::seipd2_salt(locator, &tag).ct_eq(salt)).then_some(*kind),
+            Seal::Rfc4880 { place, session_key, pkesks_digest } => {
+                let (place, mac) = place.as_ref()?;
+                let (session_key, date) = (session_key.as_bytes(), self.date?);
+                either(&|kind| {
+                    let expected = tag.rfc4880_mac(kind, pkesks_digest, session_key, date, &self.body);
+                    bool::from(expected.ct_eq(mac) & locator.ct_eq(place))
+                })
+            }
+            Seal::Age { nonce, file_key } => either(&|kind| chain::age_nonce(locator, &tag, kind, file_key).ct_eq(nonce).into()),
+        }
+    }
+}

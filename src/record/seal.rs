@@ -1,0 +1,216 @@
+//! The sealing side of one epoch: keys for all its slots made ahead, one erased with every record.
+//!
+//! Promises: after [`EpochSealer::seal`] returned, nothing in here helps to open the record or to make another in its
+//! slot; after [`EpochSealer::new`] returned, the epoch's session key and chain secret are gone. What is left in the
+//! table opens or forges only records that are still to come.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use age_core::format::FileKey;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::ocb::wipe;
+use super::openpgp::Literal;
+use super::seipd2::{self, MessageKey, SALT_LEN};
+use super::{CONTROL_NAME, Framing, MAX_LINE, Profile, age, framing, seipd1};
+use crate::chain::{self, EpochKey, Kind, Tag};
+use crate::recipient::Recipients;
+
+/// Why a line was not sealed. Nothing was appended then, and the slot is still free.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// All slots of the epoch are used.
+    #[error("the epoch is used up")]
+    UsedUp,
+    /// The body is longer than a record can hold.
+    #[error("a record holds at most {MAX_LINE} bytes, not {0}")]
+    TooLong(usize),
+    /// The public-key operation failed.
+    #[error("cannot seal to an OpenPGP key: {0}")]
+    OpenPgp(String),
+    /// The public-key operation failed.
+    #[error("cannot seal to an age or SSH key: {0}")]
+    Age(String),
+    /// The operating system gave no randomness.
+    #[error("no randomness: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Seals the records of one epoch, slot by slot. Its secrets stand in `table`, memory that the caller chose.
+pub struct EpochSealer<B> {
+    recipients: Arc<Recipients>,
+    /// `rfc9580`: the packets that every record begins with. Else empty.
+    pkesks: Vec<u8>,
+    slots: u32,
+    next: u32,
+    table: B,
+    record: Vec<u8>,
+}
+
+/// `rfc9580`: salt and message key of a slot.
+const SEIPD2_ENTRY: usize = SALT_LEN + MessageKey::LEN;
+/// The other profiles: locator and tag of a slot.
+const TAG_ENTRY: usize = 8 + 32;
+
+fn entry_len(profile: Profile) -> usize {
+    if profile == Profile::Rfc9580 { SEIPD2_ENTRY } else { TAG_ENTRY }
+}
+
+/// How many bytes of table an epoch needs.
+pub fn table_len(profile: Profile, slots: u32) -> usize {
+    slots as usize * entry_len(profile)
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
+    /// Makes the keys of all slots. `table` has at least [`table_len`] bytes.
+    pub fn new(recipients: Arc<Recipients>, key: &EpochKey, slots: u32, mut table: B) -> Result<Self, SealError> {
+        let mut pkesks = Vec::new();
+        let entries = table.as_mut().chunks_exact_mut(entry_len(recipients.profile()));
+        if recipients.profile() == Profile::Rfc9580 {
+            let cipher = recipients.cipher();
+            let mut session_key = Zeroizing::new([0; 32]);
+            let session_key = &mut session_key[..cipher.key_len()];
+            random(session_key)?;
+            for recipient in recipients.openpgp() {
+                pkesks.extend_from_slice(&recipient.pkesk6(session_key).map_err(|error| SealError::OpenPgp(error.to_string()))?);
+            }
+            let secret = key.bound_chain_secret(session_key, &Sha256::digest(&pkesks).into());
+            let locators = key.locators();
+            let mut quad = [[0; 8]; 4];
+            for (slot, entry) in (0..slots).zip(entries) {
+                if slot % 4 == 0 {
+                    quad = locators.quad(slot / 4);
+                }
+                let salt = chain::seipd2_salt(&quad[slot as usize % 4], &secret.tag(slot));
+                let (salt_entry, key_entry) = entry.split_at_mut(SALT_LEN);
+                salt_entry.copy_from_slice(&salt);
+                MessageKey::derive(cipher, session_key, &salt).write_to(key_entry.try_into().expect("the entry has this length"));
+            }
+        } else {
+            let (secret, locators) = (key.chain_secret(), key.locators());
+            for (slot, entry) in (0..slots).zip(entries) {
+                entry[..8].copy_from_slice(&locators.slot(slot));
+                entry[8..].copy_from_slice(secret.tag(slot).as_bytes());
+            }
+        }
+        Ok(Self { recipients, pkesks, slots, next: 0, table, record: Vec::new() })
+    }
+
+    /// The slot that the next record takes.
+    pub fn next_slot(&self) -> u32 {
+        self.next
+    }
+
+    /// How many slots the epoch has.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// What the records are sealed to.
+    pub fn recipients(&self) -> &Arc<Recipients> {
+        &self.recipients
+    }
+
+    /// Seals `body` at the time `date` (seconds since 1970) in the next slot and appends the record to `out` in its
+    /// framing.
+    /// The slot's keys are erased before it returns.
+    pub fn seal(&mut self, kind: Kind, date: u32, body: &[u8], framing: Framing, out: &mut Vec<u8>) -> Result<(), SealError> {
+        if self.next == self.slots {
+            return Err(SealError::UsedUp);
+        }
+        if body.len() > MAX_LINE {
+            return Err(SealError::TooLong(body.len()));
+        }
+        let profile = self.recipients.profile();
+        let at = self.next as usize * entry_len(profile);
+        let entry = &mut self.table.as_mut()[at..at + entry_len(profile)];
+        self.record.clear();
+        let record = if framing == Framing::Binary { &mut *out } else { &mut self.record };
+        match profile {
+            Profile::Rfc9580 => {
+                let (salt, key) = entry.split_first_chunk::<SALT_LEN>().expect("the entry is longer");
+                let key = MessageKey::read_from(self.recipients.cipher(), key.try_into().expect("the entry has this length"));
+                record.extend_from_slice(&self.pkesks);
+                let name = if kind == Kind::Control { CONTROL_NAME } else { b"" };
+                seipd2::write(&key, salt, &Literal { name, date, body }, record);
+            }
+            Profile::Rfc4880 => {
+                let (locator, tag) = split_tag_entry(entry);
+                seal_rfc4880(&self.recipients, &locator, &tag, kind, date, body, record)?;
+            }
+            Profile::Age => {
+                let (locator, tag) = split_tag_entry(entry);
+                seal_age(&self.recipients, &locator, &tag, kind, body, record)?;
+            }
+        }
+        wipe(entry);
+        self.next += 1;
+        if framing == Framing::Base64 {
+            framing::write(framing, &self.record, out);
+        }
+        Ok(())
+    }
+}
+
+fn split_tag_entry(entry: &[u8]) -> (chain::Locator, Tag) {
+    let (locator, tag) = entry.split_first_chunk::<8>().expect("the entry is longer");
+    (*locator, Tag::from_bytes(tag.try_into().expect("the entry has this length")))
+}
+
+fn seal_rfc4880(
+    recipients: &Recipients,
+    locator: &chain::Locator,
+    tag: &Tag,
+    kind: Kind,
+    date: u32,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), SealError> {
+    let cipher = recipients.cipher();
+    let mut session_key = Zeroizing::new([0; 32]);
+    let session_key = &mut session_key[..cipher.key_len()];
+    random(session_key)?;
+    let mut prefix = [0; 16];
+    random(&mut prefix)?;
+    let start = out.len();
+    for recipient in recipients.openpgp() {
+        match recipient.pkesk3(cipher, session_key) {
+            Ok(packet) => out.extend_from_slice(&packet),
+            Err(error) => {
+                out.truncate(start);
+                return Err(SealError::OpenPgp(error.to_string()));
+            }
+        }
+    }
+    let digest = Sha256::digest(&out[start..]).into();
+    let name = chain::rfc4880_name(locator, &tag.rfc4880_mac(kind, &digest, session_key, date, body));
+    seipd1::write(cipher, session_key, &prefix, &Literal { name: &name, date, body }, out);
+    Ok(())
+}
+
+fn seal_age(
+    recipients: &Recipients,
+    locator: &chain::Locator,
+    tag: &Tag,
+    kind: Kind,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), SealError> {
+    let mut bytes = Zeroizing::new([0; age::FILE_KEY_LEN]);
+    random(&mut bytes[..])?;
+    let file_key = FileKey::init_with_mut(|key| key.copy_from_slice(&bytes[..]));
+    let mut stanzas = Vec::new();
+    for recipient in recipients.age() {
+        stanzas.extend(recipient.wrap(&file_key).map_err(|error| SealError::Age(error.to_string()))?);
+    }
+    age::write(&stanzas, &bytes, &chain::age_nonce(locator, tag, kind, &bytes), body, out);
+    Ok(())
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), SealError> {
+    getrandom::fill(bytes).map_err(SealError::Random)
+}

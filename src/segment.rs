@@ -1,0 +1,235 @@
+//! Log files: opened by name, appended to in whole records, looked at again when somebody moved them away.
+//!
+//! Promises: the only code that touches log files; it never truncates one unless rotation was told to by name, never
+//! follows a symbolic link at the last component, and never puts part of a record after a whole one without putting the
+//! whole record after that. What cannot be written stays in the batch.
+#![forbid(unsafe_code)]
+
+pub mod rotation;
+mod tail;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::host::file::{chown_group, open_append_nofollow};
+use crate::record::Framing;
+
+/// Owner may write, the log readers' group may read.
+const FILE_MODE: u32 = 0o640;
+/// Debian's group of those who may read logs.
+const LOG_GROUP: &str = "adm";
+
+/// Whole records that wait to be written.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Where each record ends in `bytes`.
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// The buffer to which exactly one record is to be appended, followed by [`Batch::commit`].
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Ends the record that was appended to the buffer.
+    pub fn commit(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Takes back what was appended to the buffer since the last whole record.
+    pub fn roll_back(&mut self) {
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Drops what was written: `written` bytes at the front. Returns whether they end inside a record, whose bytes stay.
+    fn advance(&mut self, written: usize) -> bool {
+        let whole = self.ends.partition_point(|&end| end <= written);
+        let cut = if whole == 0 { 0 } else { self.ends[whole - 1] };
+        self.bytes.drain(..cut);
+        self.ends.drain(..whole);
+        self.ends.iter_mut().for_each(|end| *end -= cut);
+        written > cut
+    }
+}
+
+/// Where records go.
+#[derive(Debug)]
+pub enum Sink {
+    /// A log file.
+    File(LogFile),
+    /// Standard output, or another descriptor that is only written through.
+    Through(Appender),
+}
+
+impl Sink {
+    /// Writes the whole batch and empties it. After an error the records that are not in the file yet are still there.
+    pub fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.out.append(batch),
+            Self::Through(out) => out.append(batch),
+        }
+    }
+}
+
+/// A descriptor that records go to, and whether the last one is whole.
+#[derive(Debug)]
+pub struct Appender {
+    file: File,
+    framing: Framing,
+    /// The end is not the end of a record.
+    ragged: bool,
+}
+
+impl Appender {
+    /// Writes behind what is there, which is nothing or a whole record.
+    pub fn new(file: File, framing: Framing) -> Self {
+        Self { file, framing, ragged: false }
+    }
+
+    fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
+        while !batch.is_empty() {
+            let newline = usize::from(self.ragged && self.framing == Framing::Base64);
+            let written = if newline == 1 {
+                // In one write with the records, so that no other writer's record comes between.
+                self.file.write(&[b"\n", &batch.bytes[..]].concat())
+            } else {
+                self.file.write(&batch.bytes)
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.ragged = batch.advance(written - newline),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One open segment.
+#[derive(Debug)]
+pub struct LogFile {
+    out: Appender,
+    path: PathBuf,
+}
+
+/// What was found when a file was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its length in bytes; 0 for a new one.
+    pub length: u64,
+    /// How many bytes at its end are no whole record.
+    pub torn: u64,
+}
+
+impl LogFile {
+    /// Opens a file to append to, or makes it. `marks` are the beginnings of records by which a torn end is seen.
+    pub fn open(path: &Path, framing: Framing, marks: &[Vec<u8>]) -> io::Result<(Self, Found)> {
+        let file = match open_append_nofollow(path, FILE_MODE, true) {
+            Ok(file) => {
+                // Without the group's right to read a log is still a log; who runs unprivileged cannot give files away.
+                let _ = chown_group(&file, LOG_GROUP);
+                file
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_append_nofollow(path, FILE_MODE, false)?,
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        let torn = if length == 0 { 0 } else { tail::torn(&File::open(path)?, length, framing, marks)? };
+        let out = Appender { file, framing, ragged: torn > 0 };
+        Ok((Self { out, path: path.to_owned() }, Found { length, torn }))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its length in bytes now.
+    pub fn length(&self) -> io::Result<u64> {
+        Ok(self.out.file.metadata()?.len())
+    }
+
+    /// A second descriptor, for another thread to bring the content to the disk with.
+    pub fn handle(&self) -> io::Result<File> {
+        self.out.file.try_clone()
+    }
+
+    /// Empties the file; only rotation with truncation does this.
+    pub fn truncate(&self) -> io::Result<()> {
+        self.out.file.set_len(0)
+    }
+
+    /// Whether the path still names this file. A path that cannot be looked at counts as moved.
+    pub fn is_in_place(&self) -> bool {
+        match (self.out.file.metadata(), fs::symlink_metadata(&self.path)) {
+            (Ok(ours), Ok(there)) => ours.dev() == there.dev() && ours.ino() == there.ino(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(records: &[&[u8]]) -> Batch {
+        let mut batch = Batch::default();
+        for record in records {
+            batch.buffer().extend_from_slice(record);
+            batch.commit();
+        }
+        batch
+    }
+
+    #[test]
+    fn a_short_write_keeps_the_whole_torn_record() {
+        for (written, left, torn) in
+            [(0, "aabbbc", false), (1, "aabbbc", true), (2, "bbbc", false), (4, "bbbc", true), (6, "", false)]
+        {
+            let mut batch = batch(&[b"aa", b"bbb", b"c"]);
+            assert_eq!(batch.advance(written), torn, "{written}");
+            assert_eq!(batch.bytes, left.as_bytes());
+            assert_eq!(batch.ends.last().copied().unwrap_or(0), left.len());
+        }
+    }
+
+    #[test]
+    fn a_ragged_base64_file_gets_its_newline_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.age64");
+        fs::write(&path, "YWdl\nYWdlLW").unwrap();
+        let (mut file, found) = LogFile::open(&path, Framing::Base64, &[]).unwrap();
+        assert_eq!(found, Found { length: 11, torn: 6 });
+        file.out.append(&mut batch(&[b"Yg==\n"])).unwrap();
+        file.out.append(&mut batch(&[b"Yw==\n"])).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"YWdl\nYWdlLW\nYg==\nYw==\n");
+        assert!(file.is_in_place());
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        assert!(!file.is_in_place());
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, target) = (folder.path().join("log.pgp"), folder.path().join("target"));
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(LogFile::open(&path, Framing::Binary, &[]).is_err());
+        fs::write(&target, "").unwrap();
+        assert!(LogFile::open(&path, Framing::Binary, &[]).is_err());
+    }
+}

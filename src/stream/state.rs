@@ -1,0 +1,375 @@
+//! The state of one stream: a folder with the next epoch's chain key, the genesis record, and what `mark` needs.
+//!
+//! Promises: the key file has a fixed size, is allocated once, and is overwritten in place, both of its slots at each
+//! claim, each brought to the disk before the next step; whoever dies when, one whole slot is there. Does not promise
+//! anything where the file system does not overwrite in place (copy-on-write, snapshots).
+#![forbid(unsafe_code)]
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::chain::ChainKey;
+use crate::control::{GenesisFingerprint, Hex, StreamId};
+use crate::host::file::{lock_exclusive, set_no_cow};
+
+const MAGIC: &[u8; 16] = b"sealedlog state1";
+/// Each slot has a block of its own, so that a torn write never reaches both.
+const SLOT_STRIDE: u64 = 4096;
+const FIELDS_LEN: usize = 16 + 8 + 16 + 8 + 32 + 32 + 32;
+const SLOT_LEN: usize = FIELDS_LEN + 32;
+
+/// Why the state of a stream cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A system call failed.
+    #[error("{what}: {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither slot of the state is whole.
+    #[error("{}: the state is damaged", .0.display())]
+    Damaged(PathBuf),
+}
+
+/// What the state file holds.
+#[derive(Clone)]
+pub struct State {
+    /// The stream.
+    pub stream: StreamId,
+    /// The epoch that the next claim takes.
+    pub next_epoch: u64,
+    /// Its chain key.
+    pub chain_key: ChainKey,
+    /// The fingerprint of the stream's genesis record.
+    pub genesis: GenesisFingerprint,
+    /// [`recipients_digest`] of what the stream is sealed to.
+    pub recipients: Hex<32>,
+}
+
+/// Tells sets of recipients apart.
+pub fn recipients_digest(fingerprints: &[String], profile: &str) -> Hex<32> {
+    let mut hash = Sha256::new();
+    for text in fingerprints.iter().map(String::as_str).chain([profile]) {
+        hash.update(text.as_bytes());
+        hash.update([0]);
+    }
+    Hex(hash.finalize().into())
+}
+
+/// What `mark` and `status` need to find a stream's file and keys again. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Folder and name template of the log, suffix included.
+    pub log: PathBuf,
+    /// Key files and folders.
+    pub keys: Vec<PathBuf>,
+    /// `binary` or `base64`.
+    pub framing: String,
+}
+
+/// The newest file of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewestSegment {
+    /// Its number, from 0.
+    pub segment: u64,
+    /// Its name without folder.
+    pub name: String,
+}
+
+/// The folder with one stream's state.
+#[derive(Clone, Debug)]
+pub struct StateFolder {
+    path: PathBuf,
+    runtime: PathBuf,
+}
+
+/// The name of a stream's folder: the template's base name made harmless, and a digest of folder and template.
+pub fn folder_name(log_folder: &Path, template: &str) -> String {
+    let harmless = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let base: String = template.rsplit('/').next().unwrap_or(template).chars().map(harmless).take(100).collect();
+    let mut hash = Sha256::new();
+    hash.update(log_folder.as_os_str().as_encoded_bytes());
+    hash.update(b"/");
+    hash.update(template.as_bytes());
+    let digest: [u8; 32] = hash.finalize().into();
+    format!("{base}-{}", Hex::<8>(digest[..8].try_into().expect("a digest is longer")))
+}
+
+impl StateFolder {
+    /// The folder of a log in the state and the runtime directory; nothing is made yet.
+    pub fn new(state_dir: &Path, runtime_dir: &Path, log_folder: &Path, template: &str) -> Self {
+        let name = folder_name(log_folder, template);
+        Self { path: state_dir.join(&name), runtime: runtime_dir.join(name) }
+    }
+
+    /// The folder for what outlives a boot.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder for what must not reach a disk.
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// Makes the folder where it is missing and locks its state against every other claim.
+    pub fn lock(&self) -> Result<LockedState, StateError> {
+        let io = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| StateError::Io { what, path, source }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(io("cannot make the state folder", &self.path))?;
+        let path = self.path.join("state");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&path);
+        let file = file.map_err(io("cannot open the state", &path))?;
+        lock_exclusive(&file).map_err(io("cannot lock the state", &path))?;
+        if file.metadata().map_err(io("cannot look at the state", &path))?.len() == 0 {
+            // While it is empty: the attribute has no effect on blocks that are there.
+            let _ = set_no_cow(&file);
+        }
+        Ok(LockedState { folder: self.clone(), file })
+    }
+
+    /// The stored genesis record, without framing.
+    pub fn genesis(&self) -> Result<Vec<u8>, StateError> {
+        let path = self.path.join("genesis");
+        fs::read(&path).map_err(|source| StateError::Io { what: "cannot read the genesis record", path, source })
+    }
+
+    /// What was stored of the log's file and keys.
+    pub fn config(&self) -> Option<Config> {
+        serde_json::from_slice(&fs::read(self.path.join("config")).ok()?).ok()
+    }
+
+    /// Stores what `mark` and `status` need, where it is not there yet.
+    pub fn store_config(&self, config: &Config) -> Result<(), StateError> {
+        if self.config().as_ref() == Some(config) {
+            return Ok(());
+        }
+        self.store("config", &serde_json::to_vec(config).expect("paths and words have a form in JSON"))
+    }
+
+    /// The newest file, if there is one.
+    pub fn newest_segment(&self) -> Option<NewestSegment> {
+        serde_json::from_slice(&fs::read(self.path.join("segment")).ok()?).ok()
+    }
+
+    /// Replaces a small file without secrets.
+    fn store(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
+        let written = (|| {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(&self.path)?.sync_all()
+        })();
+        written.map_err(|source| StateError::Io { what: "cannot store", path, source })
+    }
+}
+
+/// A stream's state under its lock, which ends when this is dropped.
+pub struct LockedState {
+    folder: StateFolder,
+    file: File,
+}
+
+impl LockedState {
+    /// The newest whole slot; `None` where no stream was begun yet.
+    pub fn read(&self) -> Result<Option<State>, StateError> {
+        let mut newest: Option<(u64, State)> = None;
+        let mut any = false;
+        for slot in 0..2 {
+            let mut bytes = Zeroizing::new([0; SLOT_LEN]);
+            match self.file.read_exact_at(&mut bytes[..], slot * SLOT_STRIDE) {
+                Ok(()) => any |= bytes[..] != [0; SLOT_LEN],
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+                Err(source) => return Err(self.error("cannot read the state", source)),
+            }
+            if let Some((counter, state)) = decode(&bytes)
+                && newest.as_ref().is_none_or(|(than, _)| counter > *than)
+            {
+                newest = Some((counter, state));
+            }
+        }
+        match newest {
+            Some((_, state)) => Ok(Some(state)),
+            None if any => Err(StateError::Damaged(self.folder.path.join("state"))),
+            None => Ok(None),
+        }
+    }
+
+    /// Overwrites both slots, the older one first, each on the disk before the next step.
+    pub fn write(&self, state: &State) -> Result<(), StateError> {
+        let counters = [0, 1].map(|slot: u64| {
+            let mut bytes = Zeroizing::new([0; SLOT_LEN]);
+            self.file
+                .read_exact_at(&mut bytes[..], slot * SLOT_STRIDE)
+                .ok()
+                .and_then(|()| decode(&bytes))
+                .map_or(0, |(counter, _)| counter)
+        });
+        let newest = counters[0].max(counters[1]);
+        let order = if counters[0] <= counters[1] { [0, 1] } else { [1, 0] };
+        let written = (|| {
+            if self.file.metadata()?.len() < 2 * SLOT_STRIDE {
+                self.file.write_all_at(&[0; 2 * SLOT_STRIDE as usize], 0)?;
+                self.file.sync_all()?;
+                File::open(&self.folder.path)?.sync_all()?;
+            }
+            for (counter, slot) in (newest + 1..).zip(order) {
+                self.file.write_all_at(&encode(counter, state)[..], slot * SLOT_STRIDE)?;
+                self.file.sync_data()?;
+            }
+            Ok(())
+        })();
+        written.map_err(|source| self.error("cannot write the state", source))
+    }
+
+    /// Stores a genesis record, without framing, and brings it to the disk.
+    pub fn store_genesis(&self, record: &[u8]) -> Result<(), StateError> {
+        self.folder.store("genesis", record)
+    }
+
+    /// Notes a new file; its number.
+    pub fn next_segment(&self, name: &str) -> Result<u64, StateError> {
+        let segment = self.folder.newest_segment().map_or(0, |newest| newest.segment + 1);
+        let newest = NewestSegment { segment, name: name.to_owned() };
+        self.folder.store("segment", &serde_json::to_vec(&newest).expect("a number and a name have a form in JSON"))?;
+        Ok(segment)
+    }
+
+    fn error(&self, what: &'static str, source: io::Error) -> StateError {
+        StateError::Io { what, path: self.folder.path.join("state"), source }
+    }
+}
+
+/// Magic, counter, stream, epoch, chain key, genesis fingerprint, recipients, and SHA-256 over all that.
+fn encode(counter: u64, state: &State) -> Zeroizing<[u8; SLOT_LEN]> {
+    let mut bytes = Zeroizing::new([0; SLOT_LEN]);
+    let mut at = 0;
+    let fields: [&[u8]; 7] = [
+        MAGIC,
+        &counter.to_be_bytes(),
+        &state.stream.0,
+        &state.next_epoch.to_be_bytes(),
+        state.chain_key.as_bytes(),
+        state.genesis.as_bytes(),
+        &state.recipients.0,
+    ];
+    for field in fields {
+        bytes[at..at + field.len()].copy_from_slice(field);
+        at += field.len();
+    }
+    let checksum: [u8; 32] = Sha256::digest(&bytes[..FIELDS_LEN]).into();
+    bytes[FIELDS_LEN..].copy_from_slice(&checksum);
+    bytes
+}
+
+fn decode(bytes: &[u8; SLOT_LEN]) -> Option<(u64, State)> {
+    let (fields, checksum) = bytes.split_at(FIELDS_LEN);
+    let mut rest = fields.strip_prefix(MAGIC)?;
+    if !bool::from(Sha256::digest(fields)[..].ct_eq(checksum)) {
+        return None;
+    }
+    let counter = u64::from_be_bytes(take(&mut rest)?);
+    let stream = Hex(take(&mut rest)?);
+    let next_epoch = u64::from_be_bytes(take(&mut rest)?);
+    let mut key: [u8; 32] = take(&mut rest)?;
+    let chain_key = ChainKey::from_bytes(key);
+    key.zeroize();
+    let genesis = GenesisFingerprint::from_bytes(take(&mut rest)?);
+    Some((counter, State { stream, next_epoch, chain_key, genesis, recipients: Hex(take(&mut rest)?) }))
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (field, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(epoch: u64) -> State {
+        State {
+            stream: Hex([1; 16]),
+            next_epoch: epoch,
+            chain_key: ChainKey::from_bytes([epoch as u8 + 100; 32]),
+            genesis: GenesisFingerprint::of(b"genesis"),
+            recipients: recipients_digest(&["a".to_owned()], "age"),
+        }
+    }
+
+    fn folder(at: &Path) -> StateFolder {
+        StateFolder::new(&at.join("state"), &at.join("run"), Path::new("/var/log"), "x.log")
+    }
+
+    #[test]
+    fn after_a_claim_no_older_key_is_in_the_file() {
+        let at = tempfile::tempdir().unwrap();
+        let folder = folder(at.path());
+        assert!(folder.lock().unwrap().read().unwrap().is_none());
+        for epoch in 0..5 {
+            folder.lock().unwrap().write(&state(epoch)).unwrap();
+            let read = folder.lock().unwrap().read().unwrap().unwrap();
+            assert_eq!((read.next_epoch, read.chain_key.as_bytes()), (epoch, state(epoch).chain_key.as_bytes()));
+            let bytes = fs::read(folder.path().join("state")).unwrap();
+            assert_eq!(bytes.len() as u64, 2 * SLOT_STRIDE);
+            for older in 0..epoch {
+                assert!(memchr::memmem::find(&bytes, state(older).chain_key.as_bytes()).is_none(), "key {older} after {epoch}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_torn_slot_does_no_harm_and_two_are_told() {
+        let at = tempfile::tempdir().unwrap();
+        let folder = folder(at.path());
+        folder.lock().unwrap().write(&state(7)).unwrap();
+        let file = OpenOptions::new().write(true).open(folder.path().join("state")).unwrap();
+        for slot in 0..2 {
+            file.write_all_at(&[0xee; 20], slot * SLOT_STRIDE + 60).unwrap();
+            let read = folder.lock().unwrap().read();
+            if slot == 0 {
+                assert_eq!(read.unwrap().unwrap().next_epoch, 7);
+            } else {
+                assert!(matches!(read, Err(StateError::Damaged(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_folders_are_harmless_and_differ() {
+        let name = folder_name(Path::new("/var/log"), "a%Y/../b c.log");
+        assert!(name.starts_with("b_c.log-"), "{name}");
+        assert_ne!(name, folder_name(Path::new("/var/lug"), "a%Y/../b c.log"));
+        assert_eq!(folder_name(Path::new("/"), &"x".repeat(300)).len(), 117);
+    }
+}

@@ -1,0 +1,15 @@
+//! What the integration tests share: real keys, a real Apache, real-looking lines, and other people's tools.
+//!
+//! Nothing here imitates a program: what is missing on the machine makes the test fail and says what to install.
+//! Each part stands alone; a test file takes what it needs with `mod common;`.
+#![allow(dead_code)]
+#![forbid(unsafe_code)]
+
+pub mod apache;
+pub mod keys;
+pub mod lines;
+pub mod load;
+#[cfg(feature = "audit")]
+pub mod sealed;
+pub mod stock;
+pub mod tools;
