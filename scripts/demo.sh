@@ -1,32 +1,40 @@
 #!/usr/bin/env bash
 # A server and its auditor, in a temporary folder: a real Apache on loopback seals its logs, real requests come in, the
-# sealed files are copied, opened and verified, then tampered with and verified again.
+# sealed files are copied, opened and verified, then tampered with and verified again. Then a real syslog-ng and a real
+# rsyslog do the same.
 #
 #   scripts/demo.sh [FOLDER OF THE PROGRAMS, target/release by default]
 #
 # Exit status: 0 everything is as told, 1 something is not, 2 something that it needs is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+repository=$PWD
 programs=$(realpath -m -- "${1:-target/release}")
 export PATH="$programs:$PATH:/usr/sbin:/sbin" LC_ALL=C
 
-for program in "$programs/sealedlog-apache" "$programs/sealedlog-audit" "$programs/sealedlog"; do
+for program in "$programs/sealedlog-apache" "$programs/sealedlog-syslog" "$programs/sealedlog-audit" "$programs/sealedlog"; do
     [ -x "$program" ] || { echo "demo: error: $program is missing" >&2; echo "demo: hint: make build" >&2; exit 2; }
 done
-for program in apache2 curl age age-keygen; do
+for program in apache2 curl age age-keygen logger; do
     command -v "$program" >/dev/null || { echo "demo: error: $program is missing" >&2; echo "demo: hint: make setup" >&2; exit 2; }
+done
+
+for daemon in syslog-ng/usr/sbin/syslog-ng rsyslog/usr/sbin/rsyslogd; do
+    [ -x "target/daemons/$daemon" ] || { echo "demo: error: ${daemon##*/} is missing" >&2; echo "demo: hint: make setup" >&2; exit 2; }
 done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/sealedlog-demo.XXXXXX")
 work=$(realpath "$work")
 
-# The server's processes: Apache, its workers, its log programs.
+# The server's processes: Apache, its workers, syslog daemons, log programs.
 processes() { pgrep -f -- "$work" || true; }
 clean_up() {
     status=$?
     trap - EXIT
-    # Apache ends its workers, and its log programs end with their input.
-    kill "$(cat "$work/server/apache2.pid" 2>/dev/null)" 2>/dev/null || true
+    # Apache ends its workers, and log programs end with their input.
+    for daemon in apache2 syslog-ng rsyslog; do
+        kill "$(cat "$work/server/$daemon.pid" 2>/dev/null)" 2>/dev/null || true
+    done
     for _ in $(seq 100); do [ -n "$(processes)" ] || break; sleep 0.05; done
     rm -rf "$work"
     exit "$status"
@@ -282,5 +290,79 @@ done <evidence/error.log.age64
 tell "\$ sed -n LINEp evidence/error.log.age64 | base64 -d | age -d -i keys/age-secret.txt"
 tell "  ${opened//$work\//}"
 [ "$opened" = "$(grep -m 1 payroll error.log)" ] || fail "age opens what the auditor's program opened"
+
+heading "10. The same with syslog"
+cd "$work"
+mkdir server/{sealed,spool}
+tell "A real syslog-ng and a real rsyslog, each with its snippet; only the folders are others:" ""
+# Debian's configurations, with other paths and without the plain-text files.
+cat >server/syslog-ng.conf <<CONF
+@version: 3.38
+options { use_dns(no); use_fqdn(no); stats_freq(0); };
+source s_src { unix-dgram("$work/server/syslog-ng.socket"); };
+@include "$work/server/syslog-ng.sealedlog.conf"
+CONF
+cat >server/rsyslog.conf <<CONF
+global(workDirectory="$work/server/spool")
+module(load="imuxsock" SysSock.Use="off")
+input(type="imuxsock" Socket="$work/server/rsyslog.socket")
+include(file="$work/server/rsyslog.sealedlog.conf")
+CONF
+for daemon in syslog-ng rsyslog; do
+    sed -e "s|/usr/bin/sealedlog-syslog |$programs/sealedlog-syslog --keys $work/server/keys.d $options |" \
+        -e "s|/var/log/sealed/|$work/server/sealed/$daemon/|; s|/var/log/sealedlog-|$work/server/sealedlog-|" \
+        "$repository/$daemon/sealedlog.conf" >"server/$daemon.sealedlog.conf"
+    mkdir "server/sealed/$daemon"
+done
+grep sealedlog-syslog server/*.sealedlog.conf | grep -v '#' | sed -e 's/^[^:]*: */     /' -e "s|$programs/||; s|$work/||g"
+# libraries DAEMON FOLDER…: what setup unpacked, in the form of LD_LIBRARY_PATH.
+libraries() { (shopt -s nullglob; cd "$repository/target/daemons/$1"; IFS=:; libs=("$PWD"/{usr/,}lib/*-linux-* "${@:2}"); echo "${libs[*]}"); }
+ng=$repository/target/daemons/syslog-ng rs=$repository/target/daemons/rsyslog
+LD_LIBRARY_PATH=$(libraries syslog-ng "$ng/usr/lib/syslog-ng") "$ng/usr/sbin/syslog-ng" -F --no-caps -f "$work/server/syslog-ng.conf" \
+    -R "$work/server/syslog-ng.persist" -p "$work/server/syslog-ng.pid" -c "$work/server/syslog-ng.control" \
+    --module-path "$(echo "$ng"/usr/lib/syslog-ng/*.*/)" >server/syslog-ng.told 2>&1 &
+LD_LIBRARY_PATH=$(libraries rsyslog) "$rs/usr/sbin/rsyslogd" -n -f "$work/server/rsyslog.conf" -i "$work/server/rsyslog.pid" \
+    -M "$(echo "$rs"/usr/lib/*-linux-*/rsyslog)" >server/rsyslog.told 2>&1 &
+messages=500
+for daemon in syslog-ng rsyslog; do
+    wait_until [ -S "server/$daemon.socket" ]
+    wait_until [ -s "server/$daemon.pid" ]
+    seq -f 'session opened for customer %g' "$messages" | logger -u "server/$daemon.socket" -d -t sshd -p auth.info
+    printf '%s\n' 'to=<patient@example.org>, status=sent' | logger -u "server/$daemon.socket" -d -t postfix/smtp -p mail.info
+    kill -HUP "$(cat "server/$daemon.pid")"
+    seq -f 'session closed for customer %g' "$messages" | logger -u "server/$daemon.socket" -d -t sshd -p auth.info
+    sealed() { [ "$(find "server/sealed/$daemon" -name '*.pgp' | grep -cE '/(auth|mail)[.]')" -ge 2 ]; }
+    wait_until sealed
+    # What still lies in the socket would be lost with it.
+    settled() { local size; size=$(du -sb "server/sealed/$daemon"); sleep 0.5; [ "$size" = "$(du -sb "server/sealed/$daemon")" ]; }
+    wait_until settled
+    kill "$(cat "server/$daemon.pid")"
+done
+wait_until is_over
+tell "" "$((2 * messages)) messages of facility auth and one of mail to each, with a reload in their midst. A file for each facility:" ""
+find server/sealed -name '*.pgp' | sort | sed 's/^/     /'
+for needle in customer patient sshd; do
+    ! grep -rqaF -- "$needle" server/sealed server/state server/run || fail "'$needle' is nowhere in plain text"
+done
+tell "" "None of it holds 'customer', 'patient' or 'sshd' in plain text. The auditor again:" ""
+cp -r server/sealed auditor/evidence-syslog
+cd auditor
+paper=()
+for genesis in ../server/state/*/genesis; do
+    paper+=(--genesis "$(fingerprint "$genesis")")
+done
+for daemon in syslog-ng rsyslog; do
+    shown_as "sealedlog-audit verify evidence-syslog/$daemon --key … --genesis '…'" \
+        sealedlog-audit verify "evidence-syslog/$daemon" "${keys[@]}" "${paper[@]}"
+    [ "$shown_status" = 0 ] || fail "what $daemon sealed verifies, with exit status 0"
+    open_log "evidence-syslog/$daemon" >"$daemon.log" || fail "what $daemon sealed opens without alarms"
+    for event in opened closed; do
+        seq "$messages" >asked
+        grep -oE "session $event for customer [0-9]+" "$daemon.log" | grep -oE '[0-9]+$' >logged
+        cmp -s asked logged || fail "each message is there once and in order: $(diff asked logged | head -n 5)"
+    done
+    grep -m 1 patient "$daemon.log" | sed 's/^/     /'
+    tell "All $((2 * messages + 1)) are there, each once and in order." ""
+done
 
 printf '\nAll as told.\n'

@@ -36,6 +36,10 @@ prog age-keygen age
 prog ssh-keygen openssh-client
 prog strace strace
 prog prlimit util-linux
+prog mkfs.ext4 e2fsprogs # the chain's state on a file system of its own
+prog mount mount
+prog unshare util-linux      # Postfix under test gets a /dev/log of its own
+prog logger bsdutils
 lib libfaketime          # a clock of its own for a filter under test
 prog groff groff         # the man pages are checked for warnings
 prog node nodejs
@@ -57,6 +61,37 @@ command -v cargo >/dev/null || fail "cargo is missing" "install Rust 1.88 or lat
 for part in fmt clippy; do
     cargo "$part" --version >/dev/null 2>&1 || fail "cargo $part is missing" "rustup component add rustfmt clippy"
 done
+
+# The syslog daemons and Postfix are unpacked, not installed: installed they would start services, replace the machine's
+# own logging, and rsyslog and syslog-ng exclude each other. The tests run them from there, with folders of their own.
+# unpack NAME PROGRAM PACKAGE: below target/daemons/NAME, with the libraries that are not installed.
+unpack() {
+    local root=target/daemons/$1 work packages
+    [ ! -x "$root/$2" ] || return 0
+    if ! apt-cache show "$3" >/dev/null 2>&1; then
+        [ "$(id -u)" -eq 0 ] || fail "the package lists have no $3" "run as root: apt-get update"
+        apt-get update -q || fail "apt-get update failed"
+    fi
+    echo "setup: unpacking $3 into $root"
+    packages=$(apt-get install -s -y --no-install-recommends "$3" 2>/dev/null | sed -n 's/^Inst \([^ ]*\).*/\1/p')
+    mkdir -p target/daemons
+    work=$(mktemp -d "$PWD/target/daemons/.$1.XXXXXX")
+    # An installed package is none that would be installed, so it is named once more.
+    (cd "$work" && printf '%s\n' "$3" $packages | sort -u | xargs apt-get download -qq -o APT::Sandbox::User=root) ||
+        { rm -rf "$work"; fail "apt-get could not download $3" "as root: apt-get update, then again"; }
+    for package in "$work"/*.deb; do
+        dpkg -x "$package" "$work/root" || { rm -rf "$work"; fail "$package could not be unpacked" "is the disk full?"; }
+    done
+    # Its folders must be open to the account that Postfix runs as.
+    chmod 755 "$work/root"
+    rm -rf "$root"
+    mv "$work/root" "$root"
+    rm -rf "$work"
+    [ -x "$root/$2" ] || fail "$3 has no $2" "this is known to work on Debian 12"
+}
+unpack syslog-ng usr/sbin/syslog-ng syslog-ng-core
+unpack rsyslog usr/sbin/rsyslogd rsyslog
+unpack postfix usr/sbin/postfix postfix
 
 # OpenPGP.js, in the version that the lock file names. npm leaves its own copy of the lock file behind.
 interop=tests/interop

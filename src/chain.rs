@@ -1,7 +1,8 @@
 //! The chain: keys that tie every record to its place in its stream, at no cost in bytes.
 //!
 //! Promises: who holds a chain key can derive everything after it and nothing before it; every type that holds a secret
-//! erases it when it is dropped. Does not promise secrecy of lines (session and file keys are independent randomness) and
+//! erases it when it is dropped, and keys that outlive a call stand in a place of their own, so that moving one leaves
+//! no copy. What HKDF and HMAC leave on the stack is the caller's to wipe. Does not promise secrecy of lines (session and file keys are independent randomness) and
 //! knows no file, clock or random generator: all of that is handed in. The formulas are those of `docs/format.md`,
 //! section "The chain"; HKDF is RFC 5869 with SHA-256.
 #![forbid(unsafe_code)]
@@ -11,7 +12,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Smallest number of slots in an epoch; the first epoch of a writer has it.
 pub const MIN_SLOTS: u32 = 64;
@@ -29,50 +30,87 @@ pub enum Kind {
     Control = 1,
 }
 
+/// 32 secret bytes on the heap: moved by their address, written in place, erased when dropped.
+struct Key32(Box<[u8; 32]>);
+
+impl Key32 {
+    fn written(write: impl FnOnce(&mut [u8; 32])) -> Self {
+        let mut key = Self(Box::new([0; 32]));
+        write(&mut key.0);
+        key
+    }
+
+    fn copy_of(bytes: &[u8; 32]) -> Self {
+        Self::written(|key| key.copy_from_slice(bytes))
+    }
+
+    /// `HKDF-Expand(key, label, 32)`
+    fn expand(&self, label: &[u8]) -> Self {
+        Self::written(|out| expand(&self.0, label, out))
+    }
+}
+
+impl Clone for Key32 {
+    fn clone(&self) -> Self {
+        Self::copy_of(&self.0)
+    }
+}
+
+impl Drop for Key32 {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 /// `E_j`, the spine of the chain: 32 bytes that give every later epoch's keys.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct ChainKey([u8; 32]);
+#[derive(Clone)]
+pub struct ChainKey(Key32);
 
 impl ChainKey {
-    /// Takes 32 bytes: `E_0` from the operating system's generator, or a stored key.
+    /// Takes 32 bytes: `E_0` from the operating system's generator, or a stored key. The caller's copy is his to erase.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self::copy_of(&bytes)
+    }
+
+    /// As [`from_bytes`](Self::from_bytes), without another copy on the way.
+    pub fn copy_of(bytes: &[u8; 32]) -> Self {
+        Self(Key32::copy_of(bytes))
     }
 
     /// The key's bytes, to be stored.
     pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.0.0
     }
 
     /// `E_{j+1} = HKDF-Expand(E_j, "sealedlog v1 next", 32)`
     pub fn next(&self) -> Self {
-        Self(expand(&self.0, b"sealedlog v1 next"))
+        Self(self.0.expand(b"sealedlog v1 next"))
     }
 
     /// `K_j = HKDF-Expand(E_j, "sealedlog v1 epoch", 32)`
     pub fn epoch_key(&self) -> EpochKey {
-        EpochKey(expand(&self.0, b"sealedlog v1 epoch"))
+        EpochKey(self.0.expand(b"sealedlog v1 epoch"))
     }
 }
 
 /// `K_j`, the leaf of the chain: what a writer gets for one epoch.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct EpochKey([u8; 32]);
+#[derive(Clone)]
+pub struct EpochKey(Key32);
 
 impl EpochKey {
-    /// Takes a key that a control record carries.
+    /// Takes a key that a control record carries. The caller's copy is his to erase.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Key32::copy_of(&bytes))
     }
 
     /// The key's bytes, as a control record carries them.
     pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.0.0
     }
 
     /// Whether both are the same key, in constant time.
     pub fn equals(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.as_bytes().ct_eq(other.as_bytes()).into()
     }
 
     /// `C_j` of the profile `rfc9580`, bound to the epoch's session key and to its PKESK packets as they stand in each
@@ -81,28 +119,27 @@ impl EpochKey {
         let mut info = [0; 50];
         info[..18].copy_from_slice(b"sealedlog v1 chain");
         info[18..].copy_from_slice(pkesks_digest);
-        ChainSecret::new(&Hkdf::new(Some(session_key), &self.0), &info)
+        ChainSecret::new(&Hkdf::new(Some(session_key), self.as_bytes()), &info)
     }
 
     /// `C_j` of the other profiles: `HKDF(K_j, salt = empty, "sealedlog v1 chain", 32)`
     pub fn chain_secret(&self) -> ChainSecret {
-        ChainSecret::new(&Hkdf::new(None, &self.0), b"sealedlog v1 chain")
+        ChainSecret::new(&Hkdf::new(None, self.as_bytes()), b"sealedlog v1 chain")
     }
 
     /// The locators of this epoch's slots.
     pub fn locators(&self) -> Locators {
-        let place = Zeroizing::new(expand(&self.0, b"sealedlog v1 place"));
-        Locators(keyed(&place[..]))
+        Locators(keyed(&self.0.expand(b"sealedlog v1 place").0[..]))
     }
 
     /// `P_{j,0}`: progress as it is kept in the runtime directory.
     pub fn memory_progress(&self) -> Progress {
-        Progress::new(expand(&self.0, b"sealedlog v1 progress"))
+        Progress { value: self.0.expand(b"sealedlog v1 progress"), slots: 0 }
     }
 
     /// `D_{j,0}`: progress as it is kept on disk; another chain, so that an older disk copy never passes for the newest value.
     pub fn disk_progress(&self) -> Progress {
-        Progress::new(expand(&self.0, b"sealedlog v1 disk progress"))
+        Progress { value: self.0.expand(b"sealedlog v1 disk progress"), slots: 0 }
     }
 }
 
@@ -111,9 +148,8 @@ pub struct ChainSecret(HmacSha256);
 
 impl ChainSecret {
     fn new(hkdf: &Hkdf<Sha256>, info: &[u8]) -> Self {
-        let mut secret = Zeroizing::new([0; 32]);
-        hkdf.expand(info, &mut secret[..]).expect("32 bytes are within HKDF's limit");
-        Self(keyed(&secret[..]))
+        let secret = Key32::written(|out| hkdf.expand(info, out).expect("32 bytes are within HKDF's limit"));
+        Self(keyed(&secret.0[..]))
     }
 
     /// `T_{j,i} = HMAC-SHA256(C_j, be32(i))`
@@ -124,7 +160,7 @@ impl ChainSecret {
     }
 }
 
-/// `T_{j,i}`: proves that a record was sealed in slot i of epoch j.
+/// `T_{j,i}`: proves that a record was sealed in slot i of epoch j. Does not outlive a call, and so stands on the stack.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Tag([u8; 32]);
 
@@ -183,28 +219,25 @@ impl Locators {
 }
 
 /// How far an epoch has come, as a value that can be moved forward by anyone and backward by nobody.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct Progress {
-    value: [u8; 32],
+    value: Key32,
     slots: u32,
 }
 
 impl Progress {
-    fn new(value: [u8; 32]) -> Self {
-        Self { value, slots: 0 }
-    }
-
     /// Moves on to the value for `slots` slots: `P_{j,i+1} = SHA-256(P_{j,i})`. Never moves back.
     pub fn advance_to(&mut self, slots: u32) {
         while self.slots < slots {
-            self.value = Sha256::digest(self.value).into();
+            let hash = Sha256::new_with_prefix(&self.value.0[..]);
+            hash.finalize_into((&mut *self.value.0).into());
             self.slots += 1;
         }
     }
 
     /// The value, 32 bytes.
     pub fn value(&self) -> &[u8; 32] {
-        &self.value
+        &self.value.0
     }
 
     /// For how many slots the value stands.
@@ -250,13 +283,11 @@ pub fn parse_rfc4880_name(name: &[u8]) -> Option<(Locator, [u8; 16])> {
     (URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).ok()? == bytes.len()).then(|| (first(&bytes), first(&bytes[8..])))
 }
 
-fn expand(key: &[u8; 32], label: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
+fn expand(key: &[u8; 32], label: &[u8], out: &mut [u8; 32]) {
     Hkdf::<Sha256>::from_prk(key)
         .expect("32 bytes are a whole key")
-        .expand(label, &mut out)
+        .expand(label, out)
         .expect("32 bytes are within HKDF's limit");
-    out
 }
 
 fn keyed(key: &[u8]) -> HmacSha256 {

@@ -10,10 +10,15 @@ pub mod audit;
 mod filter_args;
 pub mod rotatelogs;
 pub mod sealedlog;
+mod streams;
+pub mod syslog;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+/// What each program has as its global allocator; who uses the library chooses for himself.
+pub use crate::host::alloc::WipingAllocator;
 
 /// Exit status of a program that could not do what it was asked for.
 pub const TROUBLE: u8 = 2;

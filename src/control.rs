@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Fixed-size bytes, written as lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Zeroize)]
@@ -72,12 +72,19 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
-/// A key of 32 bytes in a control record, erased when dropped.
-#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+/// A key of 32 bytes in a control record, on the heap so that no move leaves a copy, erased when dropped.
+#[derive(Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SecretHex(Hex<32>);
+pub struct SecretHex(Box<Hex<32>>);
 
 impl SecretHex {
+    /// Copies a key.
+    pub fn copy_of(bytes: &[u8; 32]) -> Self {
+        let mut key = Self(Box::default());
+        key.0.0.copy_from_slice(bytes);
+        key
+    }
+
     /// The key.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0.0
@@ -86,7 +93,19 @@ impl SecretHex {
 
 impl From<[u8; 32]> for SecretHex {
     fn from(bytes: [u8; 32]) -> Self {
-        Self(Hex(bytes))
+        Self::copy_of(&bytes)
+    }
+}
+
+impl Clone for SecretHex {
+    fn clone(&self) -> Self {
+        Self::copy_of(self.as_bytes())
+    }
+}
+
+impl Drop for SecretHex {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -201,7 +220,7 @@ pub enum Event {
     Recipients(RecipientsChanged),
     /// A stream without state stood in for this one.
     Ephemeral(Ephemeral),
-    /// All that is known of live writers' progress.
+    /// All that is known of writers' progress, written on request.
     Mark(Mark),
 }
 
@@ -275,6 +294,9 @@ pub struct Epoch {
     pub before: Option<UsedEpoch>,
     /// The kernel's boot id.
     pub boot: String,
+    /// The census at the claim; not in a writer's first epoch, where `segment` or `resume` has it, nor without state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Vec<FoundProgress>>,
 }
 
 /// How much of an epoch was used.
@@ -296,9 +318,9 @@ pub struct Segment {
     /// The file before, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<SegmentBefore>,
-    /// What was found of writers that are gone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub progress: Vec<FoundProgress>,
+    /// The census; `None` for a stream without state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Vec<FoundProgress>>,
 }
 
 /// What is known of the file before.
@@ -320,12 +342,13 @@ pub struct Resume {
     pub length: u64,
     /// Length of a torn record at its end; 0 for none.
     pub torn: u64,
-    /// What was found of writers that are gone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub progress: Vec<FoundProgress>,
+    /// The census; `None` for a stream without state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Vec<FoundProgress>>,
 }
 
-/// Progress of an epoch whose writer is gone, or of a live one in a mark.
+/// Progress of an epoch that was claimed and, as far as its claimant has said, not ended: one entry of a census of all
+/// such epochs of the log, which a record carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundProgress {
     /// The stream, where it is another than the one that the record stands in.
@@ -339,6 +362,9 @@ pub struct FoundProgress {
     /// `D_{j,i+1}` out of the state directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Hex<32>>,
+    /// Its writer is alive: the values move on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub live: bool,
 }
 
 /// The end of an epoch before its last slot.
@@ -346,7 +372,7 @@ pub struct FoundProgress {
 pub struct Close {
     /// Number of slots before this record; its own slot.
     pub slots: u32,
-    /// `exit`, `rotation`, `time` or `keys`.
+    /// `exit`, `rotation`, `time`, `keys`, `state` or `unused`.
     pub why: String,
 }
 
@@ -387,10 +413,10 @@ pub struct Ephemeral {
     pub progress: FoundProgress,
 }
 
-/// Progress of all writers.
+/// The census, on request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mark {
-    /// One value an epoch.
+    /// The census.
     pub progress: Vec<FoundProgress>,
 }
 

@@ -9,6 +9,7 @@
 //! Not promised: any other kernel than Linux 4.14 or newer.
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+pub mod alloc;
 pub mod clock;
 pub mod file;
 pub mod memory;

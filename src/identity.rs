@@ -26,6 +26,9 @@ use crate::record::{self, Cipher};
 
 /// A key file longer than this is none.
 const MAX_KEY_FILE: u64 = 16 << 20;
+/// So many PKESK packets or stanzas of one record that say that they are for a key are tried with it: each is an operation with
+/// the secret key, and takes a few bytes only.
+const MAX_TRIED: usize = 8;
 
 /// Why a file gives no secret key.
 #[derive(Debug, Error)]
@@ -130,12 +133,25 @@ impl Identities {
 
     /// Unwraps the session key of a message with a SEIPD v2 packet of this cipher from its PKESK v6 packets.
     pub fn unwrap_seipd2(&self, message: &Message<'_>, cipher: Cipher) -> Option<SessionKey> {
-        message.pkesks().find_map(|packet| self.openpgp.iter().find_map(|key| key.unwrap6(packet, cipher)))
+        let mine = |key: &OpenPgpIdentity, packet: &[u8]| key.is_for6(packet);
+        self.find(message, mine, |key, packet| key.unwrap6(packet, cipher))
     }
 
     /// Unwraps cipher and session key of a message with a SEIPD v1 packet from its PKESK v3 packets.
     pub fn unwrap_seipd1(&self, message: &Message<'_>) -> Option<(Cipher, SessionKey)> {
-        message.pkesks().find_map(|packet| self.openpgp.iter().find_map(|key| key.unwrap3(packet)))
+        self.find(message, OpenPgpIdentity::is_for3, OpenPgpIdentity::unwrap3)
+    }
+
+    fn find<T>(
+        &self,
+        message: &Message<'_>,
+        is_for: impl Fn(&OpenPgpIdentity, &[u8]) -> bool,
+        unwrap: impl Fn(&OpenPgpIdentity, &[u8]) -> Option<T>,
+    ) -> Option<T> {
+        self.openpgp.iter().find_map(|key| {
+            let mine = message.pkesks().filter(|packet| is_for(key, packet));
+            mine.take(MAX_TRIED).find_map(|packet| unwrap(key, packet))
+        })
     }
 
     /// Unwraps the file key of an age file.

@@ -137,26 +137,36 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, G: FnMut(usize) -> io::Result<B>> LineReader<
         Some(Piece { bytes: &mut self.buffer.as_mut()[range], ends_line })
     }
 
-    /// Whether there is a piece: for [`rest`](Self::rest) if the input has `ended`, else for [`next_piece`](Self::next_piece).
-    pub fn has_piece(&self, ended: bool) -> bool {
-        let pending = self.end - self.start;
-        let newline = || memchr(b'\n', &self.buffer.as_ref()[self.searched..self.end]).is_some();
-        pending > 0 && (ended || pending >= self.limit || newline())
+    /// The piece that is next: for [`rest`](Self::rest) if the input has `ended`, else for [`next_piece`](Self::next_piece).
+    /// What was searched once is not searched again.
+    pub fn peek_piece(&mut self, ended: bool) -> Option<&[u8]> {
+        let stop = match self.complete() {
+            Some((stop, _)) => stop,
+            None => (ended && self.start < self.end).then_some(self.end)?,
+        };
+        Some(&self.buffer.as_ref()[self.start..stop])
     }
 
     fn take_complete(&mut self) -> Option<(Range<usize>, bool)> {
+        let (stop, ends_line) = self.complete()?;
+        Some((self.take_to(stop), ends_line))
+    }
+
+    /// Where the next complete piece stops, and whether with a newline.
+    fn complete(&mut self) -> Option<(usize, bool)> {
         let reach = self.end.min(self.start.saturating_add(self.limit));
         let from = self.searched.min(reach);
-        let newline = memchr(b'\n', &self.buffer.as_ref()[from..reach]);
-        let stop = match newline {
-            Some(at) => from + at + 1,
-            None if reach - self.start == self.limit => reach,
-            None => {
-                self.searched = reach;
-                return None;
+        match memchr(b'\n', &self.buffer.as_ref()[from..reach]) {
+            Some(at) => {
+                // It is found at once the next time.
+                self.searched = from + at;
+                Some((from + at + 1, true))
             }
-        };
-        Some((self.take_to(stop), newline.is_some()))
+            None => {
+                self.searched = self.searched.max(reach);
+                (reach - self.start == self.limit).then_some((reach, false))
+            }
+        }
     }
 
     fn take_partial(&mut self) -> Option<(Range<usize>, bool)> {

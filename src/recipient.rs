@@ -156,6 +156,15 @@ pub struct Recipients {
 }
 
 impl Recipients {
+    /// All that makes one set of recipients another than the next, as texts: fingerprints of certificates and keys, of the
+    /// keys in certificates that are sealed to, cipher and profile.
+    pub fn terms(&self) -> Vec<String> {
+        let mut terms = self.fingerprints();
+        terms.extend(self.openpgp().map(|key| key.key_fingerprint().to_string()));
+        terms.extend([self.cipher.id().to_string(), self.profile.name().to_owned()]);
+        terms
+    }
+
     /// Joins keys to a set and chooses its profile, or takes the one asked for. Keys that stand in several files count once.
     pub fn new(mut keys: Vec<Recipient>, wanted: Option<Profile>) -> Result<Self, SetError> {
         keys.sort_by(|a, b| (&a.fingerprint, &a.file).cmp(&(&b.fingerprint, &b.file)));
@@ -226,8 +235,7 @@ impl Recipients {
 impl PartialEq for Recipients {
     /// Whether both seal the same way to the same keys.
     fn eq(&self, other: &Self) -> bool {
-        let keys = |set: &Self| (set.openpgp().map(OpenPgpRecipient::key_fingerprint).collect::<Vec<_>>(), set.fingerprints());
-        self.profile == other.profile && self.cipher == other.cipher && keys(self) == keys(other)
+        self.terms() == other.terms()
     }
 }
 

@@ -8,9 +8,9 @@
 pub mod rotation;
 mod tail;
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::host::file::{chown_group, open_append_nofollow};
@@ -18,6 +18,7 @@ use crate::record::Framing;
 
 /// Owner may write, the log readers' group may read.
 const FILE_MODE: u32 = 0o640;
+const FOLDER_MODE: u32 = 0o750;
 /// Debian's group of those who may read logs.
 const LOG_GROUP: &str = "adm";
 
@@ -64,6 +65,26 @@ impl Batch {
         self.ends.iter_mut().for_each(|end| *end -= cut);
         written > cut
     }
+}
+
+/// Makes the folders of `path` that are missing below `base`, which is not made. As log files they are for the log
+/// readers' group, where that is allowed.
+///
+/// # Errors
+///
+/// What mkdir(2) says of the first one that cannot be made.
+pub fn make_folders(base: &Path, path: &Path) -> io::Result<()> {
+    let below = path.parent().and_then(|folder| folder.strip_prefix(base).ok()).unwrap_or(Path::new(""));
+    let mut folder = base.to_owned();
+    for component in below {
+        folder.push(component);
+        match DirBuilder::new().mode(FOLDER_MODE).create(&folder) {
+            Ok(()) => drop(File::open(&folder).and_then(|folder| chown_group(&folder, LOG_GROUP))),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Where records go.
@@ -221,6 +242,17 @@ mod tests {
         assert!(file.is_in_place());
         fs::rename(&path, folder.path().join("moved")).unwrap();
         assert!(!file.is_in_place());
+    }
+
+    #[test]
+    fn folders_are_made_below_the_base_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/log");
+        make_folders(folder.path(), &path).unwrap();
+        make_folders(folder.path(), &path).unwrap();
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o7777, 0o750);
+        assert!(make_folders(&folder.path().join("none"), &folder.path().join("none/a/log")).is_err());
+        assert!(!folder.path().join("none").exists() && !path.exists());
     }
 
     #[test]

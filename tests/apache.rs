@@ -15,7 +15,6 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use sealedlog::audit::read::{Found, Opener, RecordReader};
@@ -26,6 +25,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use common::apache::{Apache, quoted};
+use common::disk::SmallDisk;
 use common::keys;
 use common::load::ids;
 use common::tools::{must, wait_for};
@@ -89,6 +89,8 @@ fn over_reload_restart_and_stop(site: &Site, requests: usize) {
     denied.extend(refused(&apache, "restarted", 50));
     // Again, so that it is certain that some come after the restart.
     answers.add(apache.load("after", 200, 8).run());
+    // Apache answers before it logs, and a stop cuts what is under way.
+    thread::sleep(Duration::from_millis(300));
     apache.stop();
 
     assert!(reloads.iter().all(|time| *time < Duration::from_secs(2)), "{reloads:?}");
@@ -465,30 +467,4 @@ fn refused(apache: &Apache, name: &str, count: usize) -> Vec<String> {
             id
         })
         .collect()
-}
-
-/// A file system in memory, gone when the value is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, kib: usize) -> SmallDisk {
-        let size = format!("size={kib}k,mode=755");
-        mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
-        SmallDisk(at.to_owned())
-    }
-
-    fn resize(&self, kib: usize) {
-        let size = format!("size={kib}k,mode=755");
-        mount(Some("tmpfs"), &self.0, Some("tmpfs"), MsFlags::MS_REMOUNT, Some(size.as_str())).unwrap();
-    }
-
-    fn is_full(&self) -> bool {
-        nix::sys::statvfs::statvfs(&self.0).unwrap().blocks_free() == 0
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
-    }
 }

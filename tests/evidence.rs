@@ -6,200 +6,23 @@
 mod common;
 
 use std::fs;
-use std::io::{self, Write};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::keys;
-use common::lines::Lines;
-use sealedlog::audit::finding::{Finding, Kind};
-use sealedlog::audit::read::Opener;
-use sealedlog::audit::session::{self, Reader};
-use sealedlog::audit::verify::{Report, Trust};
+use common::tampered::{FIRST_LINE, Log, each_profile, killed, names, records, some_lines, splice, three_runs, without, writer};
+use sealedlog::audit::finding::Kind;
+use sealedlog::audit::verify::Trust;
 use sealedlog::chain::Kind as ChainKind;
-use sealedlog::control::{Close, Control, Epoch, Event, Follows, FoundProgress, Gap, GenesisFingerprint, Hex, Resume, UsedEpoch};
+use sealedlog::control::{Close, Control, Epoch, Event, Follows, FoundProgress, Gap, Hex, Resume, UsedEpoch};
 use sealedlog::identity::{Identities, Terminal};
 use sealedlog::record::Framing;
 use sealedlog::record::openpgp::Message;
 use sealedlog::record::seal::EpochSealer;
 use sealedlog::stream::claim::{Claimant, begin_ephemeral};
-use sealedlog::stream::state::{Config, StateFolder};
-use sealedlog::stream::{Writer, WriterOptions};
-
-/// One log in a folder of its own, sealed by the real program.
-struct Log {
-    folder: tempfile::TempDir,
-    public: PathBuf,
-    identities: Identities,
-    file: PathBuf,
-    sealed: Vec<u8>,
-}
-
-impl Log {
-    fn new(public: &Path, secret: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let identities = Identities::load(&[secret], &mut Terminal).unwrap();
-        Self { folder, public: public.to_owned(), identities, file: PathBuf::new(), sealed: Vec::new() }
-    }
-
-    fn rfc9580() -> Self {
-        Self::new(&keys::sequoia_v6().public, &keys::sequoia_v6().secret)
-    }
-
-    fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sealedlog"));
-        let at = |name: &str| self.folder.path().join(name);
-        command.args(["seal", "--keys"]).arg(&self.public).arg("--state").arg(at("state")).arg("--runtime").arg(at("run"));
-        command.arg("-o").arg(at(name));
-        command
-    }
-
-    /// Seals lines in one run of the program, and reads the file again.
-    fn seal(&mut self, lines: &[Vec<u8>]) -> &mut Self {
-        self.seal_as("x.log", lines)
-    }
-
-    fn seal_as(&mut self, name: &str, lines: &[Vec<u8>]) -> &mut Self {
-        self.seal_at(None, name, lines)
-    }
-
-    /// The same by another clock.
-    fn seal_at(&mut self, clock: Option<&str>, name: &str, lines: &[Vec<u8>]) -> &mut Self {
-        let mut command = self.command(name);
-        if let Some(clock) = clock {
-            let found = Command::new("dpkg").args(["-L", "libfaketime"]).output().unwrap();
-            let files = String::from_utf8(found.stdout).unwrap();
-            let library =
-                files.lines().find(|file| file.ends_with("libfaketime.so.1")).expect("the package libfaketime is missing");
-            command.env("LD_PRELOAD", library).env("FAKETIME", clock);
-        }
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(&lines.concat()).unwrap();
-        assert!(child.wait().unwrap().success());
-        self.reread(name)
-    }
-
-    fn reread(&mut self, name: &str) -> &mut Self {
-        self.file = [".pgp", ".age64"]
-            .iter()
-            .map(|suffix| self.folder.path().join(format!("{name}{suffix}")))
-            .find(|file| file.exists())
-            .unwrap();
-        self.sealed = fs::read(&self.file).unwrap();
-        self
-    }
-
-    fn records(&self) -> Vec<Range<usize>> {
-        records(&self.sealed)
-    }
-
-    /// The fingerprint that an administrator would have on paper.
-    fn genesis(&self) -> GenesisFingerprint {
-        let report = self.verify(&[&self.sealed], Trust { first: true, ..Trust::default() }).0;
-        report.streams[0].genesis
-    }
-
-    fn rooted(&self) -> Trust {
-        Trust { genesis: vec![self.genesis()], ..Trust::default() }
-    }
-
-    /// Verifies files with these contents; what is said, and the lines.
-    fn verify(&self, contents: &[&[u8]], trust: Trust) -> (Report, Vec<u8>) {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let folder = self.folder.path().join(format!("copy{}", COUNT.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir(&folder).unwrap();
-        let mut files = Vec::new();
-        for (number, content) in contents.iter().enumerate() {
-            files.push(folder.join(format!("{number}.log")));
-            fs::write(&files[number], content).unwrap();
-        }
-        let mut lines = Collect::default();
-        let report = session::verify(&files, &Opener::new(&self.identities), trust, &mut lines).unwrap();
-        fs::remove_dir_all(folder).unwrap();
-        (report, lines.0)
-    }
-
-    /// Expects exactly this finding of the changed file, and these lines.
-    #[track_caller]
-    fn expect(&self, changed: &[u8], kind: Kind, at: Option<Range<usize>>, count: Option<u64>, lines: &[Vec<u8>]) -> Finding {
-        let (report, opened) = self.verify(&[changed], self.rooted());
-        assert_eq!(names(&report), [kind.name()], "{:#?}", report.findings);
-        let finding = report.findings[0].clone();
-        if let Some(at) = at {
-            let place = finding.offset.zip(finding.length).map(|(offset, length)| offset as usize..(offset + length) as usize);
-            assert_eq!(place, Some(at), "{finding:?}");
-        }
-        assert_eq!(finding.count, count, "{finding:?}");
-        assert_eq!(String::from_utf8_lossy(&opened), String::from_utf8_lossy(&lines.concat()));
-        finding
-    }
-}
-
-#[derive(Default)]
-struct Collect(Vec<u8>);
-
-impl Reader for Collect {
-    fn line(&mut self, body: &[u8], in_place: bool) -> io::Result<()> {
-        if in_place {
-            self.0.extend_from_slice(body);
-        }
-        Ok(())
-    }
-}
-
-fn names(report: &Report) -> Vec<&'static str> {
-    report.findings.iter().map(|finding| finding.finding.name()).collect()
-}
-
-/// Where each record of an undamaged file stands.
-fn records(sealed: &[u8]) -> Vec<Range<usize>> {
-    let (mut at, mut found) = (0, Vec::new());
-    while at < sealed.len() {
-        let length = if sealed[0] < 0x80 {
-            sealed[at..].iter().position(|&byte| byte == b'\n').unwrap() + 1
-        } else {
-            Message::parse(&sealed[at..]).unwrap().len
-        };
-        found.push(at..at + length);
-        at += length;
-    }
-    found
-}
-
-fn some_lines(seed: u64, count: usize) -> Vec<Vec<u8>> {
-    Lines::new(seed).take(count).collect()
-}
-
-fn without(lines: &[Vec<u8>], gone: Range<usize>) -> Vec<Vec<u8>> {
-    [&lines[..gone.start], &lines[gone.end..]].concat()
-}
-
-fn splice(sealed: &[u8], place: Range<usize>, with: &[u8]) -> Vec<u8> {
-    [&sealed[..place.start], with, &sealed[place.end..]].concat()
-}
-
-/// A log of three runs in one file; the 300 lines of it.
-fn three_runs(log: &mut Log) -> Vec<Vec<u8>> {
-    let lines = some_lines(1, 300);
-    log.seal(&lines[..200]).seal(&lines[200..250]).seal(&lines[250..]);
-    lines
-}
-
-/// Every kind of key, since each profile carries its evidence elsewhere.
-fn each_profile() -> [Log; 3] {
-    [
-        Log::rfc9580(),
-        Log::new(&keys::gpg_cv25519().public, &keys::gpg_cv25519().secret),
-        Log::new(&keys::age().public, &keys::age().secret),
-    ]
-}
-
-/// The records that hold line 20 and what follows: genesis and segment come before.
-const FIRST_LINE: usize = 2;
 
 #[test]
 fn what_was_not_touched_is_clean() {
@@ -578,21 +401,6 @@ fn an_old_copy_and_records_of_another_stream_are_noticed_against_the_ledger() {
     }
 }
 
-/// A run of the program that is killed with all of its lines in the file.
-fn killed(log: &mut Log, lines: &[Vec<u8>]) {
-    let mut child = log.command("x.log").stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let before = fs::metadata(log.folder.path().join("x.log.pgp")).map_or(0, |metadata| metadata.len());
-    stdin.write_all(&lines.concat()).unwrap();
-    let expected = before + lines.concat().len() as u64 + 190 * lines.len() as u64;
-    let file = log.folder.path().join("x.log.pgp");
-    let written = || fs::metadata(&file).is_ok_and(|metadata| metadata.len() > expected);
-    assert!(common::tools::wait_for(Duration::from_secs(10), written), "{:?} of {expected}", fs::metadata(&file));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    log.reread("x.log");
-}
-
 #[test]
 fn kill_cut_and_restart_is_truncated() {
     let lines = some_lines(1, 40);
@@ -683,6 +491,17 @@ fn a_change_of_keys_is_told_and_the_next_stream_trusted() {
         assert_eq!(opened, lines.concat());
         assert_eq!(report.summary.streams, 2);
         assert!(report.summary.anchored);
+        // What the ledger knows of the first stream, which has ended: it needs no mark, and no file any more.
+        let trust = Trust { ledger: Some(report.ledger), marked_since: Some(jiff::Timestamp::now()), ..Trust::default() };
+        let told = log.verify(&[&log.sealed], trust.clone()).0;
+        assert_eq!(names(&told), ["recipients", "unmarked"], "{:#?}", told.findings);
+        if count == 20 {
+            let rest = &log.sealed[log.records()[FIRST_LINE + count + 2].start..];
+            let told = log.verify(&[rest], trust).0;
+            // A file that the new stream begins has a `segment`, which this rest of one has not.
+            assert_eq!(names(&told), ["missing", "unmarked"], "{:#?}", told.findings);
+            assert!(told.findings[0].message.starts_with("the beginning of the file"), "{:#?}", told.findings);
+        }
         // Who has the old key only reads what was sealed to it.
         log.identities = Identities::load(&[&first.secret], &mut Terminal).unwrap();
         let (_, opened) = log.verify(&[&log.sealed], Trust { first: true, ..Trust::default() });
@@ -698,23 +517,6 @@ fn records_in(sealed: &[u8]) -> usize {
         (at, count) = (at + message.len, count + 1);
     }
     count
-}
-
-/// A writer of our own, for what takes a full disk or a minute's patience in the programs.
-fn writer(log: &Log, retry_state: Duration) -> Writer {
-    let recipients = Arc::new(sealedlog::keys::load(std::slice::from_ref(&log.public), None).unwrap().recipients);
-    let folder = log.folder.path();
-    let claimant = Claimant {
-        writer: Hex([7; 8]),
-        recipients,
-        host: "host".to_owned(),
-        log: "/log".to_owned(),
-        software: "test".to_owned(),
-        memory_locked: false,
-    };
-    let state = Some(StateFolder::new(&folder.join("state"), &folder.join("run"), folder, "x.log"));
-    let config = Config { log: "/log".into(), keys: Vec::new(), framing: "binary".to_owned() };
-    Writer::new(WriterOptions { claimant, state, config, framing: Framing::Binary, retry_state })
 }
 
 #[test]
@@ -736,8 +538,14 @@ fn dropped_lines_are_a_gap() {
 
 #[test]
 fn a_stream_that_stood_in_is_told_and_trusted() {
-    let mut log = Log::rfc9580();
-    let (lines, file) = (some_lines(1, 200), log.folder.path().join("x.log.pgp"));
+    // In one file; and where files begin with it and go on behind it, they still come into order.
+    a_stream_that_stands_in(["x", "x", "x"]);
+    a_stream_that_stands_in(["x", "y", "z"]);
+}
+
+fn a_stream_that_stands_in(files: [&str; 3]) {
+    let log = Log::rfc9580();
+    let (lines, file) = (some_lines(1, 200), |at: usize| log.folder.path().join(files[at]));
     let mut writer = writer(&log, Duration::ZERO);
     let at = |name: &str| log.folder.path().join(name);
     let point_state_to = |target: &Path| {
@@ -746,23 +554,35 @@ fn a_stream_that_stood_in_is_told_and_trusted() {
     };
     fs::create_dir(at("real")).unwrap();
     point_state_to(&at("real"));
-    writer.enter(&file, false).unwrap();
+    writer.enter(&file(0), false).unwrap();
     let now = jiff::Timestamp::now();
     lines[..20].iter().for_each(|line| writer.line(line, now).unwrap());
     writer.flush().unwrap();
     // The state cannot be used for a while: something else stands in its place.
     point_state_to(Path::new("/dev/null"));
+    if files[1] != files[0] {
+        writer.enter(&file(1), false).unwrap();
+    }
     lines[20..100].iter().for_each(|line| writer.line(line, now).unwrap());
     writer.flush().unwrap();
     let warnings: Vec<_> = writer.take_warnings().iter().map(ToString::to_string).collect();
     assert!(warnings.iter().any(|warning| warning.contains("goes on in a stream of its own")), "{warnings:?}");
     point_state_to(&at("real"));
     writer.tick().unwrap();
-    lines[100..].iter().for_each(|line| writer.line(line, now).unwrap());
+    lines[100..150].iter().for_each(|line| writer.line(line, now).unwrap());
+    if files[2] != files[1] {
+        // Times are told in milliseconds.
+        std::thread::sleep(Duration::from_millis(5));
+        writer.enter(&file(2), false).unwrap();
+    }
+    lines[150..].iter().for_each(|line| writer.line(line, now).unwrap());
     writer.finish().unwrap();
-    log.reread("x.log");
-    let root = log.verify(&[&log.sealed], Trust { first: true, ..Trust::default() }).0.streams[0].genesis;
-    let (report, opened) = log.verify(&[&log.sealed], Trust { genesis: vec![root], ..Trust::default() });
+    let mut sealed: Vec<_> = (0..3).map(|at| fs::read(file(at)).unwrap()).collect();
+    sealed.dedup();
+    let sealed: Vec<&[u8]> = sealed.iter().rev().map(Vec::as_slice).collect();
+    let root = log.verify(&sealed, Trust { first: true, ..Trust::default() }).0.streams;
+    let root = root.iter().min_by_key(|stream| stream.began).unwrap().genesis;
+    let (report, opened) = log.verify(&sealed, Trust { genesis: vec![root], ..Trust::default() });
     assert_eq!(names(&report), ["ephemeral"], "{:#?}", report.findings);
     assert_eq!(opened, lines.concat());
     assert_eq!(report.summary.streams, 2);
@@ -829,8 +649,8 @@ fn a_forged_word_on_how_much_was_used_is_not_believed() {
     let mut forged = log.sealed[..log.records()[FIRST_LINE + 5].start].to_vec();
     let time = jiff::Timestamp::now() + Duration::from_secs(3600);
     let before = Some(UsedEpoch { epoch: 0, used: 7, progress: Hex([5; 32]) });
-    let epoch = Epoch { epoch: 1, epoch_key: (*key.as_bytes()).into(), slots: 64, before, boot: String::new() };
-    let resume = Resume { length: forged.len() as u64, torn: 0, progress: Vec::new() };
+    let epoch = Epoch { epoch: 1, epoch_key: (*key.as_bytes()).into(), slots: 64, before, boot: String::new(), progress: None };
+    let resume = Resume { length: forged.len() as u64, torn: 0, progress: Some(Vec::new()) };
     for event in [Event::Epoch(epoch), Event::Resume(resume), Event::Close(Close { slots: 2, why: "exit".to_owned() })] {
         let body = Control { v: 1, stream, writer: Hex([3; 8]), time, event }.body();
         sealer.seal(ChainKind::Control, 1_800_000_000, &body, Framing::Binary, &mut forged).unwrap();
@@ -849,9 +669,16 @@ fn control_records_of_an_enemy_cost_no_more_than_their_bytes() {
             let key = sealedlog::chain::EpochKey::from_bytes(key);
             let mut sealer = EpochSealer::new(recipients.clone(), &key, 64, vec![0; 64 * 80]).unwrap();
             let before = Some(UsedEpoch { epoch: number.wrapping_sub(7), used: u32::MAX, progress: Hex([5; 32]) });
-            let begin = Epoch { epoch, epoch_key: (*key.as_bytes()).into(), slots: u32::MAX, before, boot: String::new() };
-            let found = FoundProgress { stream: None, epoch: number, memory: Some(Hex([1; 32])), disk: None };
-            let resume = Resume { length: u64::MAX, torn: u64::MAX, progress: vec![found] };
+            let begin = Epoch {
+                epoch,
+                epoch_key: (*key.as_bytes()).into(),
+                slots: u32::MAX,
+                before,
+                boot: String::new(),
+                progress: None,
+            };
+            let found = FoundProgress { stream: None, epoch: number, memory: Some(Hex([1; 32])), disk: None, live: false };
+            let resume = Resume { length: u64::MAX, torn: u64::MAX, progress: Some(vec![found]) };
             for event in [Event::Epoch(begin), Event::Resume(resume)] {
                 let control = Control { v: 1, stream: Hex([1; 16]), writer: Hex([3; 8]), time: jiff::Timestamp::MAX, event };
                 sealer.seal(ChainKind::Control, 0, &control.body(), Framing::Binary, &mut file).unwrap();
@@ -869,8 +696,9 @@ fn control_records_of_an_enemy_cost_no_more_than_their_bytes() {
         };
         let (_, mut claim) = begin_ephemeral(&claimant, 64, None).unwrap();
         let mut file = claim.genesis.record.clone();
-        let found = FoundProgress { stream: None, epoch: number, memory: Some(Hex([1; 32])), disk: Some(Hex([1; 32])) };
-        let event = Event::Resume(Resume { length: 0, torn: u64::MAX, progress: vec![found; 3] });
+        let found =
+            FoundProgress { stream: None, epoch: number, memory: Some(Hex([1; 32])), disk: Some(Hex([1; 32])), live: false };
+        let event = Event::Resume(Resume { length: 0, torn: u64::MAX, progress: Some(vec![found; 3]) });
         let control = Control { v: 1, stream: claim.stream, writer: Hex([3; 8]), time: jiff::Timestamp::MIN, event };
         claim.sealer.seal(ChainKind::Control, 0, &control.body(), Framing::Binary, &mut file).unwrap();
         assert!(!log.verify(&[&file], Trust::default()).0.findings.is_empty());

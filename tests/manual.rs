@@ -25,6 +25,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sealedlog-keys", &[include_str!("manual/sealedlog-keys.man")]),
+    ("sealedlog-mark", &[include_str!("manual/sealedlog-mark.man")]),
+    ("sealedlog-restart", &[include_str!("manual/sealedlog-restart.man")]),
     (
         "sealedlog-apache",
         &[
@@ -32,6 +34,15 @@ const SECTIONS: &[(&str, &[&str])] = &[
             include_str!("manual/filter-exit-status.man"),
             include_str!("manual/filter-files.man"),
             include_str!("manual/sealedlog-apache.man"),
+        ],
+    ),
+    (
+        "sealedlog-syslog",
+        &[
+            include_str!("manual/syslog-signals.man"),
+            include_str!("manual/filter-exit-status.man"),
+            include_str!("manual/filter-files.man"),
+            include_str!("manual/sealedlog-syslog.man"),
         ],
     ),
     ("sealedlog-audit", &[include_str!("manual/audit.man")]),
@@ -46,6 +57,7 @@ fn programs() -> Vec<Command> {
     let programs = [
         sealedlog::cli::sealedlog::Cli::command(),
         sealedlog::cli::apache::Cli::command(),
+        sealedlog::cli::syslog::Cli::command(),
         #[cfg(feature = "audit")]
         sealedlog::cli::audit::Cli::command(),
     ];
@@ -141,6 +153,10 @@ fn examples(help: &str) -> String {
     }
     text += ".nf\n";
     for line in lines.lines() {
+        if line.is_empty() {
+            text += ".sp\n";
+            continue;
+        }
         text += &format!("{}\n", escape(line.strip_prefix("  ").unwrap_or(line)));
     }
     text + ".fi\n"

@@ -375,7 +375,7 @@ fn control_bodies(server: &Server, file: &Path) -> Vec<Vec<u8>> {
     let genesis = Control::parse(&bodies[0]).expect("retained");
     assert_eq!(genesis.event.kind(), "genesis");
     let fingerprint = GenesisFingerprint::of(&records[0]);
-    let progress = FoundProgress { stream: None, epoch: 0, memory: Some(Hex([7; 32])), disk: None };
+    let progress = FoundProgress { stream: None, epoch: 0, memory: Some(Hex([7; 32])), disk: None, live: false };
     let more = [
         Event::Gap(Gap { lines: 9, bytes: 99, from: genesis.time, to: genesis.time, why: "full".to_owned() }),
         Event::Recipients(RecipientsChanged { old: vec![], new: vec!["A".repeat(64)], genesis: fingerprint }),

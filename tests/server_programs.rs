@@ -53,7 +53,8 @@ fn has(symbols: &BTreeSet<String>, wanted: &str) -> bool {
 
 #[test]
 fn no_secret_keys_on_the_server() {
-    for program in [env!("CARGO_BIN_EXE_sealedlog"), env!("CARGO_BIN_EXE_sealedlog-apache")] {
+    let apache = env!("CARGO_BIN_EXE_sealedlog-apache");
+    for program in [env!("CARGO_BIN_EXE_sealedlog"), apache, env!("CARGO_BIN_EXE_sealedlog-syslog")] {
         let symbols = symbols(program);
         assert!(has(&symbols, "sealedlog::recipient::") && has(&symbols, "EVP_PKEY_derive"), "{program} seals");
         for wanted in MODULES.into_iter().chain(FUNCTIONS) {

@@ -6,6 +6,7 @@ complete -c sealedlog-apache -l framing -d 'How records follow each other: binar
 complete -c sealedlog-apache -l when-full -d 'When lines cannot be stored: block (stop reading) or drop (count them into a gap record)' -r -f -a "block\t'Stop reading'
 drop\t'Count them into a gap record'"
 complete -c sealedlog-apache -l max-line -d 'Longest line in bytes that is sealed in one piece' -r
+complete -c sealedlog-apache -l mark-idle -d 'Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed' -r
 complete -c sealedlog-apache -s L -d 'Keep a hard link of this name to the current file' -r -F
 complete -c sealedlog-apache -s p -d 'Run this program after a file was opened: its arguments are the new file and, after a rotation, the old one' -r -F
 complete -c sealedlog-apache -s n -d 'Use FILE, FILE.1 … up to N files in turn, and empty each when its turn comes again' -r

@@ -19,6 +19,12 @@ _sealedlog() {
             sealedlog,keys)
                 cmd="sealedlog__subcmd__keys"
                 ;;
+            sealedlog,mark)
+                cmd="sealedlog__subcmd__mark"
+                ;;
+            sealedlog,restart)
+                cmd="sealedlog__subcmd__restart"
+                ;;
             sealedlog,seal)
                 cmd="sealedlog__subcmd__seal"
                 ;;
@@ -35,7 +41,7 @@ _sealedlog() {
 
     case "${cmd}" in
         sealedlog)
-            opts="-h -V --help --version seal keys"
+            opts="-h -V --help --version seal keys mark restart"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -114,8 +120,52 @@ _sealedlog() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sealedlog__subcmd__mark)
+            opts="-h --state --runtime --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealedlog__subcmd__restart)
+            opts="-h --state --runtime --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sealedlog__subcmd__seal)
-            opts="-o -h --output --keys --state --runtime --profile --framing --when-full --max-line --until-eof --until-term --help"
+            opts="-o -h --output --keys --state --runtime --profile --framing --when-full --max-line --mark-idle --until-eof --until-term --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -154,6 +204,10 @@ _sealedlog() {
                     return 0
                     ;;
                 --max-line)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mark-idle)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

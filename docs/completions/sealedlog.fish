@@ -28,6 +28,8 @@ complete -c sealedlog -n "__fish_sealedlog_needs_command" -s h -l help -d 'Print
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -s V -l version -d 'Print version'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "seal" -d 'Seal standard input, line by line, and append it to a file or write it to standard output'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "keys" -d 'Show what would be sealed to'
+complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "mark" -d 'Seal into each log how far it has come, before its files are copied for an audit'
+complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "restart" -d 'Begin each log anew, in a stream that follows the old one, after an intrusion'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -s o -l output -d 'File to append to; the suffix of the record format is added unless it is there. Without it: standard output' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l keys -d 'Key file or folder; may be repeated' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l state -d 'Where the chain of each log is kept' -r -F
@@ -37,6 +39,7 @@ complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l framing -d 
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l when-full -d 'When lines cannot be stored: block (stop reading) or drop (count them into a gap record)' -r -f -a "block\t'Stop reading'
 drop\t'Count them into a gap record'"
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l max-line -d 'Longest line in bytes that is sealed in one piece' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l mark-idle -d 'Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed' -r
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l until-eof -d 'Go on to the end of input whatever signals come'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l until-term -d 'On SIGTERM seal what can be read without waiting, then end'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -51,3 +54,9 @@ complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_see
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from list" -l keys -d 'Key file or folder; may be repeated' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from list" -l profile -d 'Record format, where the keys leave a choice: rfc9580, rfc4880 or age' -r
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand mark" -l state -d 'Where the chain of each log is kept' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand mark" -l runtime -d 'Where progress is kept' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand mark" -s h -l help -d 'Print help'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand restart" -l state -d 'Where the chain of each log is kept' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand restart" -l runtime -d 'Where progress is kept' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand restart" -s h -l help -d 'Print help'

@@ -29,6 +29,8 @@ const MAX_MARK: usize = 35;
 pub struct Heads {
     /// How PKESK bodies begin.
     marks: Vec<(Vec<u8>, Finder<'static>)>,
+    /// How many of them, the first ones, are of the auditor's own keys.
+    own_marks: usize,
     /// The beginning of records in base64, and how many characters before it the record begins.
     texts: Vec<(Finder<'static>, usize)>,
     own_texts: usize,
@@ -45,6 +47,7 @@ impl Heads {
     pub fn new(marks: &[Vec<u8>]) -> Self {
         let mut heads = Self {
             marks: Vec::new(),
+            own_marks: 0,
             texts: Vec::new(),
             own_texts: 0,
             shifted: Vec::new(),
@@ -60,7 +63,7 @@ impl Heads {
             heads.texts.push((text(mark), 4));
             heads.shifted.extend((0..3).map(|shift| text(&mark[shift..])));
         }
-        heads.own_texts = heads.texts.len();
+        (heads.own_marks, heads.own_texts) = (heads.marks.len(), heads.texts.len());
         heads.texts.push((Finder::new(&STANDARD.encode(&MAGIC[..18])).into_owned(), 0));
         heads
     }
@@ -102,18 +105,41 @@ impl Heads {
         self.marks.iter().any(|(mark, _)| (MIN_PART..tail.len()).any(|len| mark.starts_with(&tail[tail.len() - len..])))
     }
 
+    /// Whether within these PKESK packets another one for an own key begins than they are: then a length is wrong, and a
+    /// whole record may stand in what it spans.
+    pub fn hide_another(&self, pkesks: &[u8]) -> bool {
+        let (mut bodies, mut at) = (Vec::new(), 0);
+        while let Ok((_, header, len)) = read_header(&pkesks[at.min(pkesks.len())..]) {
+            bodies.push(at + header);
+            // An octet before a header may make it a longer one, of the same body.
+            let body = pkesks.get(at + header..at + header + len).unwrap_or_default();
+            if body_len(body).is_some_and(|told| matches!(body.get(told..).map(read_header), Some(Ok((PKESK | SEIPD, ..))))) {
+                return true;
+            }
+            at += header + len;
+        }
+        self.marks[..self.own_marks].iter().any(|(_, finder)| finder.find_iter(pkesks).any(|mark| !bodies.contains(&mark)))
+    }
+
     /// Where in `bytes` the next record begins, at `from` or later. `failed` is the beginning of the record that was
     /// tried last: a mark that belongs to it is passed over.
     pub fn next(&self, bytes: &[u8], from: usize, failed: Option<usize>) -> Option<usize> {
         let mut from = from;
+        // Where the last packet ends that belongs to the record that failed.
+        let mut belongs = None;
         loop {
             let (header, mark) = self.next_packet(bytes, from)?;
+            let end = read_header(&bytes[header..]).map_or(0, |(_, octets, len)| header + octets + len);
+            if belongs == Some(header) {
+                (belongs, from) = (Some(end), mark);
+                continue;
+            }
             let limit = failed.unwrap_or(header.saturating_sub(MAX_BEFORE));
             let start = chain_back(bytes, header, limit);
             if Some(start) != failed {
                 return Some(start);
             }
-            from = mark;
+            (belongs, from) = (Some(end), mark);
         }
     }
 
@@ -199,18 +225,37 @@ pub fn head(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((header, body.get(..mark)?))
 }
 
-/// Where the header is of a PKESK packet whose body begins at `at`. Headers of other lengths may end there by chance:
-/// the one counts behind whose packet another one stands, and before all others the longest. (To RSA of 4096 bits a record
-/// begins with C1 C1 4C, and C1 4C is a header as well; that what comes before a short header looks like
-/// the beginning of a long one is rare.)
+/// Where the header is of a PKESK packet whose body begins at `at`. Headers of other lengths may end there by chance, or
+/// because somebody put an octet before it: the one counts that is as long as the body says. Where none is, the one
+/// behind whose packet another one stands, and before all others the longest. (To RSA of 4096 bits a record begins with
+/// C1 C1 4C, and C1 4C is a header as well.)
 fn header_before(bytes: &[u8], at: usize) -> Option<usize> {
     let fits = |start: &usize| matches!(read_header(&bytes[*start..]), Ok((PKESK, header, len)) if start + header == at && (11..=MAX_PKESK).contains(&len));
-    let followed = |start: &usize| {
-        let (_, header, len) = read_header(&bytes[*start..]).expect("it was read before");
-        matches!(bytes.get(start + header + len..).map(read_header), Some(Ok((PKESK | SEIPD, ..))))
-    };
+    let len = |start: usize| read_header(&bytes[start..]).map_or(0, |(_, _, len)| len);
+    let followed = |start: &usize| matches!(bytes.get(at + len(*start)..).map(read_header), Some(Ok((PKESK | SEIPD, ..))));
     let starts: Vec<usize> = [6, 5, 3, 2].into_iter().filter_map(|len| at.checked_sub(len)).filter(fits).collect();
-    starts.iter().copied().find(followed).or(starts.first().copied())
+    let told = body_len(&bytes[at..]);
+    let is_told = |start: &usize| told == Some(len(*start));
+    starts.iter().copied().find(is_told).or(starts.iter().copied().find(followed)).or(starts.first().copied())
+}
+
+/// How long the body of a PKESK packet is by its own fields (RFC 9580, 5.1), where they say.
+fn body_len(body: &[u8]) -> Option<usize> {
+    let algorithm = match *body {
+        [3, ..] => 9,
+        [6, fingerprint, ..] => 2 + usize::from(fingerprint),
+        _ => return None,
+    };
+    let octet = |at: usize| body.get(at).copied().map(usize::from);
+    let mpi = |at: usize| Some(at + 2 + (octet(at)? << 8 | octet(at + 1)?).div_ceil(8));
+    let counted = |at: usize| Some(at + 1 + octet(at)?);
+    match octet(algorithm)? {
+        1 | 2 => mpi(algorithm + 1),
+        18 => counted(mpi(algorithm + 1)?),
+        25 => counted(algorithm + 1 + 32),
+        26 => counted(algorithm + 1 + 56),
+        _ => None,
+    }
 }
 
 /// Goes from a PKESK packet back over those that stand directly before it: the record's first, not before `limit`.
@@ -261,6 +306,25 @@ mod tests {
 
     /// The second octet of the header of a packet for RSA of 4096 bits begins a header of two octets, behind whose packet
     /// something may look like another one.
+    #[test]
+    fn an_octet_before_a_header_is_none_of_it() {
+        // To X25519, behind an octet that makes it a longer header, whose packet something like another one follows.
+        let mut record = vec![0xc1, 93, 6, 33, 6];
+        record.resize(2 + 35, 7);
+        record.push(25);
+        record.resize(2 + 36 + 32, 8);
+        record.push(24);
+        record.resize(2 + 93, 9);
+        record.extend_from_slice(&[0xd2, 60, 2]);
+        record.resize(2 + 541, 0x66);
+        record.extend_from_slice(&[0xd2, 60, 2]);
+        record.resize(900, 0x66);
+        let heads = Heads::new(&[record[2..37].to_vec()]);
+        let behind = [&[0x77, 0xc1][..], &record].concat();
+        assert_eq!(heads.next(&behind, 0, None), Some(2));
+        assert!(heads.hide_another(&behind[1..]) && !heads.hide_another(&record[..95]));
+    }
+
     #[test]
     fn a_header_in_a_header_is_none() {
         let mut record = vec![0xc1, 0xc1, 0x4c, 3, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0x10, 0];

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::control::{GenesisFingerprint, SecretHex, StreamId};
+use crate::control::{Follows, GenesisFingerprint, SecretHex, StreamId};
 
 /// What was verified before.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -44,8 +44,23 @@ pub struct KnownStream {
     /// When it began.
     #[serde(with = "crate::control::milliseconds")]
     pub began: Timestamp,
+    /// Whether it keeps state.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub state: bool,
+    /// The stream that it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
     /// How far each epoch had come.
     pub epochs: Vec<KnownEpoch>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// How far an epoch had come.

@@ -1,21 +1,30 @@
 //! Places: which slot of which epoch of which stream a record proves to be sealed in.
 //!
 //! Promises: a place is found by look-up, whatever else the files hold, and believed only when the record's seal proves
-//! it with a key that follows from the stream's `E_0`. Nothing that a record says of itself is believed before.
+//! it with a key that follows from the stream's `E_0`. Nothing that a record says of itself is believed before. Memory and
+//! time are in proportion to the records that prove a place, and else bounded: how many slots an epoch announces, and how
+//! far a record claims to be from the last one, costs no more than that.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::chain::{ChainKey, ChainSecret, EpochKey, Kind, Locator, Locators, MAX_SLOTS};
-use crate::record::open::{Opened, Seal, Whereabouts};
+use crate::chain::{ChainKey, ChainSecret, EpochKey, Kind, Locator, Locators, MAX_SLOTS, MIN_SLOTS};
+use crate::record::open::{Opened, Seal, SessionKey, Whereabouts};
 
 /// How many epochs behind the newest one that was seen records are looked for when an `epoch` record seems lost, so that
 /// many writers may run side by side.
 const AHEAD: u64 = 4;
 /// How far back behind the newest epoch that was seen the ones not seen are looked for.
 const BEHIND: u64 = 64;
-/// Epochs that are made ready for look-up at a guess, in one verification: each costs time and memory.
-const MAX_WIDE: u32 = 256;
+/// So many slots are ready for look-up at once of which nothing is known but that they may have been used: in the streams
+/// that something vouches for, and as many in all others. Beyond that an epoch is ready a little further than it was
+/// seen to go, which is enough where its records follow each other.
+const MAX_SPARE: usize = 1_500_000;
+/// So far beyond the epochs that it was followed to a stream that nothing vouches for is followed as often as it likes.
+const NEAR: u64 = 2 * CHECKPOINT;
+/// So many epochs the streams that nothing vouches for may lie further ahead, all together.
+const MAX_WALK: u64 = 1 << 21;
 /// A chain key is remembered every so many epochs.
 const CHECKPOINT: u64 = 64;
 /// No stream has more epochs between two that are seen: a larger jump is an alarm, not a loop.
@@ -51,11 +60,17 @@ pub enum Located {
 #[derive(Default)]
 pub struct Places {
     spines: Vec<Spine>,
-    locators: HashMap<Locator, Place>,
-    /// The profile `age` has room for half a locator only.
-    prefixes: HashMap<[u8; 4], Vec<Place>>,
-    /// How many epochs were made ready for look-up at a guess.
-    wide: u32,
+    /// What can be looked up: locator, number of the epoch, slot. In order, since the profile `age` has room for half a
+    /// locator only.
+    slots: BTreeSet<(Locator, u32, u16)>,
+    /// The epochs by their numbers.
+    numbers: Vec<(usize, u64)>,
+    /// How much of `slots` nothing stands behind, see [`MAX_SPARE`]: in streams that nothing vouches for, and in the others.
+    spare: [usize; 2],
+    /// How far streams that nothing vouches for were followed.
+    walked: u64,
+    /// Streams with a newer epoch than when lost ones were looked for.
+    to_widen: BTreeSet<usize>,
 }
 
 struct Spine {
@@ -63,31 +78,47 @@ struct Spine {
     checkpoints: Vec<ChainKey>,
     newest: (u64, ChainKey),
     is_age: bool,
+    trusted: bool,
     epochs: BTreeMap<u64, Leaf>,
     seen: Option<u64>,
-    /// For which newest epoch lost ones were looked for.
-    widened: Option<Option<u64>>,
 }
 
 struct Leaf {
+    number: u32,
     key: EpochKey,
     locators: Locators,
-    /// How many slots can be looked up.
+    /// How many slots it has.
+    slots: u32,
+    /// How many of them can be looked up.
     loaded: u32,
+    /// How many records were found in it.
+    found: u32,
+    /// What of `Places::spare` is its own.
+    spare: usize,
+    /// `rfc9580`: the session key with which a record opened that holds `K_j`, so that nobody but the writer made it.
+    session_key: Option<Arc<SessionKey>>,
     /// C_j by PKESK digest, for records of the profile `rfc9580`; one without for the others.
     secrets: Vec<([u8; 32], ChainSecret)>,
 }
 
 impl Leaf {
-    fn new(key: EpochKey) -> Self {
-        Self { locators: key.locators(), key, loaded: 0, secrets: Vec::new() }
+    fn new(number: u32, key: EpochKey) -> Self {
+        let locators = key.locators();
+        Self { number, locators, key, slots: 0, loaded: 0, found: 0, spare: 0, session_key: None, secrets: Vec::new() }
+    }
+
+    /// How many slots may be ready for look-up on the strength of the records that were found.
+    fn backed(&self) -> u32 {
+        MIN_SLOTS.saturating_add(self.found.saturating_mul(2)).next_multiple_of(4)
     }
 }
 
 impl Places {
     /// Adds a stream that begins with `E_0` and has so many slots in epoch 0. Its number is the count of those before it.
-    pub fn add_stream(&mut self, chain_key: &ChainKey, slots: u32, is_age: bool) -> usize {
+    pub fn add_stream(&mut self, chain_key: &ChainKey, slots: u32, is_age: bool, trusted: bool) -> usize {
         let stream = self.add_spine(vec![chain_key.clone()], chain_key.clone(), is_age);
+        self.spines[stream].trusted = trusted;
+        self.to_widen.insert(stream);
         self.load(stream, 0, slots.clamp(1, MAX_SLOTS));
         stream
     }
@@ -99,13 +130,31 @@ impl Places {
 
     /// Adds an epoch to a stream of which only single epochs' keys are known.
     pub fn add_epoch(&mut self, stream: usize, epoch: u64, key: EpochKey) {
-        self.spines[stream].epochs.entry(epoch).or_insert_with(|| Leaf::new(key));
+        self.leaf(stream, epoch, key);
+    }
+
+    /// Something vouches for this stream.
+    pub fn trust(&mut self, stream: usize) {
+        let spine = &mut self.spines[stream];
+        if !std::mem::replace(&mut spine.trusted, true) {
+            let spare: usize = spine.epochs.values().map(|leaf| leaf.spare).sum();
+            self.spare[0] -= spare;
+            self.spare[1] += spare;
+        }
     }
 
     fn add_spine(&mut self, checkpoints: Vec<ChainKey>, first: ChainKey, is_age: bool) -> usize {
         let epochs = BTreeMap::new();
-        self.spines.push(Spine { checkpoints, newest: (0, first), is_age, epochs, seen: None, widened: None });
+        self.spines.push(Spine { checkpoints, newest: (0, first), is_age, trusted: false, epochs, seen: None });
         self.spines.len() - 1
+    }
+
+    fn leaf(&mut self, stream: usize, epoch: u64, key: EpochKey) -> &mut Leaf {
+        let (numbers, epochs) = (&mut self.numbers, &mut self.spines[stream].epochs);
+        epochs.entry(epoch).or_insert_with(|| {
+            numbers.push((stream, epoch));
+            Leaf::new(u32::try_from(numbers.len() - 1).expect("an epoch takes more memory than a byte"), key)
+        })
     }
 
     /// Whether a stream has the profile `age`.
@@ -125,27 +174,42 @@ impl Places {
     pub fn saw_epoch(&mut self, stream: usize, epoch: u64, slots: u32) {
         self.load(stream, epoch, slots.clamp(1, MAX_SLOTS));
         let spine = &mut self.spines[stream];
-        spine.seen = Some(spine.seen.map_or(epoch, |seen| seen.max(epoch)));
+        if spine.seen.is_none_or(|seen| seen < epoch) {
+            spine.seen = Some(epoch);
+            self.to_widen.insert(stream);
+        }
     }
 
-    /// Whether an epoch lies so near the newest one that its key may be computed at somebody's word.
-    pub fn is_within_reach(&self, stream: usize, epoch: u64) -> bool {
-        self.spines[stream].seen.unwrap_or(0).saturating_add(MAX_JUMP) >= epoch
+    /// Whether an epoch's key may be computed at somebody's word. It must lie near the newest epoch that was seen; what the
+    /// streams that nothing vouches for ask for is limited in all, too.
+    pub fn is_within_reach(&mut self, stream: usize, epoch: u64) -> bool {
+        let spine = &self.spines[stream];
+        if spine.seen.unwrap_or(0).saturating_add(MAX_JUMP) < epoch {
+            return false;
+        }
+        let walked = (spine.checkpoints.len() as u64).saturating_sub(1) * CHECKPOINT;
+        let ahead = epoch.saturating_sub(walked.max(spine.newest.0));
+        if spine.trusted || ahead <= NEAR || spine.epochs.contains_key(&epoch) {
+            return true;
+        }
+        let granted = self.walked + ahead <= MAX_WALK;
+        self.walked += if granted { ahead } else { 0 };
+        granted
     }
 
     /// Makes epochs that were not seen ready for look-up: their first records may be lost. Whether there was anything to do.
     pub fn widen(&mut self) -> bool {
+        let (trusted, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.to_widen).into_iter().partition(|&stream| self.spines[stream].trusted);
         let mut any = false;
-        for stream in 0..self.spines.len() {
-            let spine = &mut self.spines[stream];
-            if spine.checkpoints.is_empty() || spine.widened == Some(spine.seen) {
+        for stream in trusted.into_iter().chain(others) {
+            let spine = &self.spines[stream];
+            if spine.checkpoints.is_empty() {
                 continue;
             }
-            spine.widened = Some(spine.seen);
             let seen = spine.seen.unwrap_or(0);
             for epoch in seen.saturating_sub(BEHIND)..=seen.saturating_add(AHEAD) {
-                if self.wide < MAX_WIDE && !self.spines[stream].epochs.contains_key(&epoch) {
-                    self.wide += 1;
+                if !self.spines[stream].epochs.contains_key(&epoch) {
                     self.load(stream, epoch, MAX_SLOTS);
                     any = true;
                 }
@@ -154,21 +218,27 @@ impl Places {
         any
     }
 
+    fn has_room(&self, stream: usize, slots: usize) -> bool {
+        self.spare[usize::from(self.spines[stream].trusted)] + slots <= MAX_SPARE
+    }
+
     /// Finds the place that a record proves.
     pub fn locate(&mut self, opened: &Opened) -> Located {
         let mut candidates = match opened.locator() {
-            Some(Whereabouts::Locator(locator)) => self.locators.get(&locator).copied().into_iter().collect::<Vec<_>>(),
-            Some(Whereabouts::Prefix(prefix)) => self.prefixes.get(&prefix).cloned().unwrap_or_default(),
+            Some(Whereabouts::Locator(locator)) => self.look_up(&locator),
+            Some(Whereabouts::Prefix(prefix)) => self.look_up_prefix(prefix),
             None => Vec::new(),
         };
         candidates.retain(|place| self.spines[place.stream].is_age == matches!(opened.seal, Seal::Age { .. }));
         for &place in &candidates {
             if let Some(kind) = self.prove(opened, place) {
+                self.found(place);
                 return Located::Proven(place, kind);
             }
         }
         for &place in &candidates {
             if let Some(kind) = self.prove_rewrapped(opened, place) {
+                self.found(place);
                 return Located::Rewrapped(place, kind);
             }
         }
@@ -179,14 +249,34 @@ impl Places {
         }
     }
 
-    /// The place that a locator names, without proof.
-    pub fn look_up(&self, locator: &Locator) -> Option<Place> {
-        self.locators.get(locator).copied()
+    /// The places that a locator names, without proof: one, if any.
+    pub fn look_up(&self, locator: &Locator) -> Vec<Place> {
+        self.between(*locator, *locator)
     }
 
     /// The places that half a locator may name, without proof.
-    pub fn look_up_prefix(&self, prefix: [u8; 4]) -> &[Place] {
-        self.prefixes.get(&prefix).map_or(&[], Vec::as_slice)
+    pub fn look_up_prefix(&self, prefix: [u8; 4]) -> Vec<Place> {
+        let [a, b, c, d] = prefix;
+        self.between([a, b, c, d, 0, 0, 0, 0], [a, b, c, d, 255, 255, 255, 255])
+    }
+
+    fn between(&self, first: Locator, last: Locator) -> Vec<Place> {
+        let found = self.slots.range((first, 0, 0)..=(last, u32::MAX, u16::MAX));
+        let place = |&(_, number, slot): &(Locator, u32, u16)| {
+            let (stream, epoch) = self.numbers[number as usize];
+            Place { stream, epoch, slot: slot.into() }
+        };
+        found.map(place).collect()
+    }
+
+    /// A record was found there: as many more slots of its epoch may be looked for.
+    fn found(&mut self, place: Place) {
+        let Some(leaf) = self.spines[place.stream].epochs.get_mut(&place.epoch) else { return };
+        leaf.found = leaf.found.saturating_add(1);
+        let slots = leaf.slots;
+        if leaf.loaded < slots || leaf.spare > 0 {
+            self.load(place.stream, place.epoch, slots);
+        }
     }
 
     /// Whether the record proves this very place.
@@ -195,7 +285,7 @@ impl Places {
             // Only what is proven is remembered.
             let key = self.epoch_key(place.stream, place.epoch)?;
             let kind = opened.proves(place.slot, &key)?;
-            self.spines[place.stream].epochs.insert(place.epoch, Leaf::new(key));
+            self.leaf(place.stream, place.epoch, key);
             return Some(kind);
         }
         let leaf = self.spines[place.stream].epochs.get_mut(&place.epoch)?;
@@ -215,36 +305,58 @@ impl Places {
         proven
     }
 
-    /// Whether the record proves the place with the PKESK packets of other records of the epoch.
+    /// Whether the record proves the place with the PKESK packets of other records of the epoch; or opens with the
+    /// epoch's session key, which nobody has who cannot read the epoch.
     fn prove_rewrapped(&self, opened: &Opened, place: Place) -> Option<Kind> {
         let leaf = self.spines[place.stream].epochs.get(&place.epoch)?;
         let locator = leaf.locators.slot(place.slot);
-        leaf.secrets.iter().find_map(|(_, secret)| opened.proves_with(place.slot, &locator, secret))
+        let proven = leaf.secrets.iter().find_map(|(_, secret)| opened.proves_with(place.slot, &locator, secret));
+        let Seal::Rfc9580 { session_key, kind, .. } = &opened.seal else { return proven };
+        let same = leaf.session_key.as_ref().is_some_and(|known| known.as_bytes() == session_key.as_bytes());
+        proven.or((same && opened.locator() == Some(Whereabouts::Locator(locator))).then_some(*kind))
     }
 
-    /// Makes the first `slots` slots of an epoch, and no others, ready for look-up.
+    /// Whether a record that says that it begins this epoch holds the epoch's key `carried`, under the first locator: then only
+    /// its PKESK packets are others than those that it was sealed with, since nobody else knows that key, and the
+    /// other records of the epoch are known by its session key. In the profile `rfc9580`.
+    pub fn begins_rewrapped(&mut self, opened: &Opened, stream: usize, epoch: u64, carried: &EpochKey) -> bool {
+        let Seal::Rfc9580 { session_key, kind: Kind::Control, .. } = &opened.seal else { return false };
+        let first = Some(Whereabouts::Locator(carried.locators().slot(0)));
+        if opened.locator() != first || self.spines[stream].checkpoints.is_empty() {
+            return false;
+        }
+        let Some(key) = self.epoch_key(stream, epoch).filter(|key| key.equals(carried)) else { return false };
+        self.leaf(stream, epoch, key).session_key.get_or_insert_with(|| Arc::clone(session_key));
+        true
+    }
+
+    /// Makes the first `slots` slots of an epoch, and no others, ready for look-up, as far as there is room.
     fn load(&mut self, stream: usize, epoch: u64, slots: u32) {
         let Some(key) = self.epoch_key(stream, epoch) else { return };
+        let leaf = self.leaf(stream, epoch, key);
+        leaf.slots = slots;
+        let (backed, slots) = (leaf.backed(), slots.next_multiple_of(4));
+        let own = std::mem::take(&mut leaf.spare);
+        let more = slots.saturating_sub(backed) as usize;
+        self.spare[usize::from(self.spines[stream].trusted)] -= own;
+        let has_room = self.has_room(stream, more);
         let spine = &mut self.spines[stream];
-        let leaf = spine.epochs.entry(epoch).or_insert_with(|| Leaf::new(key));
-        let slots = slots.next_multiple_of(4);
-        for quad in leaf.loaded.min(slots) / 4..leaf.loaded.max(slots) / 4 {
+        let leaf = spine.epochs.get_mut(&epoch).expect("it was made");
+        // What is ready stays so while the epoch can have it.
+        let wanted = if has_room { slots } else { slots.min(backed.max(leaf.loaded)) };
+        for quad in leaf.loaded.min(wanted) / 4..leaf.loaded.max(wanted) / 4 {
             for (slot, locator) in (quad * 4..).zip(leaf.locators.quad(quad)) {
-                let place = Place { stream, epoch, slot };
-                let prefix = *locator.first_chunk().expect("a locator is longer");
-                match (spine.is_age, slot < slots) {
-                    (true, true) => self.prefixes.entry(prefix).or_default().push(place),
-                    (true, false) => self.prefixes.entry(prefix).or_default().retain(|known| *known != place),
-                    (false, true) => {
-                        self.locators.insert(locator, place);
-                    }
-                    (false, false) => {
-                        self.locators.remove(&locator);
-                    }
+                let entry = (locator, leaf.number, u16::try_from(slot).expect("an epoch has at most 16384 slots"));
+                if slot < wanted {
+                    self.slots.insert(entry);
+                } else {
+                    self.slots.remove(&entry);
                 }
             }
         }
-        leaf.loaded = slots;
+        leaf.loaded = wanted;
+        leaf.spare = wanted.saturating_sub(backed) as usize;
+        self.spare[usize::from(spine.trusted)] += leaf.spare;
     }
 
     /// `E_j`, by the nearest key that is remembered.

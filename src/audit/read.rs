@@ -25,6 +25,8 @@ use crate::record::seipd2::Seipd2;
 
 /// So many session keys are kept, and as many failures.
 const MAX_CACHED: usize = 4096;
+/// The end of an age file is looked for in no more bytes: each that may be the last one costs as many.
+const MAX_UNENDED: usize = 4096;
 /// So many session keys are tried on a record whose PKESK packets give none.
 const MAX_RECENT: usize = 4;
 
@@ -112,12 +114,18 @@ impl<'i> Opener<'i> {
                 Opened::seipd2(&message, digest, &session_key).map_err(|_| Why::DoesNotOpen)
             }
             Some(1) => {
+                self.check(&message)?;
                 self.work.unwrapped.fetch_add(1, Ordering::Relaxed);
                 let (cipher, session_key) = self.identities.unwrap_seipd1(&message).ok_or(Why::NoKey)?;
                 Opened::seipd1(&message, digest, cipher, &Arc::new(session_key)).map_err(|_| Why::DoesNotOpen)
             }
             _ => Err(Why::NotARecord),
         }
+    }
+
+    /// Refuses PKESK packets that span another record: it is to be found instead.
+    fn check(&self, message: &Message<'_>) -> Result<(), Why> {
+        if self.heads().hide_another(message.pkesks) { Err(Why::NotARecord) } else { Ok(()) }
     }
 
     fn open_age(&self, record: &[u8]) -> Result<Opened, Why> {
@@ -132,6 +140,7 @@ impl<'i> Opener<'i> {
         if let Some(known) = self.learned().session_keys.get(&digest) {
             return Ok(known.clone());
         }
+        self.check(message)?;
         let cipher = Seipd2::parse(message.seipd).map_err(|_| Why::DoesNotOpen)?.cipher;
         self.work.unwrapped.fetch_add(1, Ordering::Relaxed);
         let session_key = self.identities.unwrap_seipd2(message, cipher).map(Arc::new);
@@ -173,6 +182,7 @@ impl Examine for Opener<'_> {
         }
         let message = Message::parse(record).ok().filter(|message| message.len == record.len())?;
         let packet = Seipd2::parse(message.seipd).ok()?;
+        self.check(&message).ok()?;
         let mut keys: Vec<_> = self.learned().recent.iter().cloned().collect();
         // A record at the head of a file is helped by those behind it.
         keys.extend(later.take(MAX_RECENT).filter_map(|told| session_key(&told.opened)).cloned());
@@ -182,6 +192,22 @@ impl Examine for Opener<'_> {
             .filter(|key| key.as_bytes().len() == packet.cipher.key_len())
             .find_map(|key| Opened::seipd2(&message, digest, key).ok())?;
         Some(self.told(record, opened, true))
+    }
+
+    fn beginning(&self, bytes: &[u8]) -> Option<(usize, Told)> {
+        // Where the end has padding it is seen, so only one without it can be followed by more.
+        let told = |len: usize, opened| (len, self.told(&bytes[..len], opened, false));
+        if !bytes.starts_with(MAGIC) {
+            let len = Message::parse(bytes).ok().filter(|message| message.len < bytes.len() && message.len % 3 == 0)?.len;
+            return self.open(&bytes[..len]).ok().map(|opened| told(len, opened));
+        }
+        // An age file does not say where it ends.
+        let file = AgeFile::parse(bytes).ok().filter(|_| bytes.len() <= MAX_UNENDED)?;
+        let file_key = self.identities.unwrap_age(&file.stanzas)?;
+        let shortest = bytes.len() - file.payload_len();
+        (shortest.next_multiple_of(3)..bytes.len())
+            .step_by(3)
+            .find_map(|len| Some(told(len, Opened::age(&AgeFile::parse(&bytes[..len]).ok()?, &file_key).ok()?)))
     }
 
     fn accepted(&self, record: &[u8], told: &Told) {

@@ -74,6 +74,11 @@ pub trait Examine: Sync {
         None
     }
 
+    /// The record that `bytes` begin with, which are none as a whole, and its length, a multiple of three.
+    fn beginning(&self, _bytes: &[u8]) -> Option<(usize, Self::Out)> {
+        None
+    }
+
     /// A record was accepted that begins with these bytes.
     fn accepted(&self, record: &[u8], out: &Self::Out);
 
@@ -388,6 +393,14 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
                     Err(why)
                 }
                 _ => examine_text(examiner, piece, &mut record),
+            };
+            // Where the newline behind a record is lost and the next head with it, more stands behind than is its own.
+            let (encoded, result) = match result {
+                Err(why) => match examiner.beginning(&record) {
+                    Some((len, out)) => (len / 3 * 4, Ok(out)),
+                    None => (encoded, Err(why)),
+                },
+                result => (encoded, result),
             };
             match result {
                 Ok(out) => {

@@ -1,6 +1,7 @@
 //! Reading many files as what they are: the segments of streams, in the order in which they were written.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
-/// What a file's first records say of its place.
+/// What a file's first records say of its place. A stream that follows another is sorted with that one: they may share files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Order {
     /// Files of which nothing is known come last.
@@ -42,10 +43,11 @@ struct Order {
 
 /// Puts files into the order in which they were written, and makes their genesis records known to the verifier.
 pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) -> Result<Vec<PathBuf>, ReadError> {
-    let mut orders = Vec::new();
+    let (mut orders, mut begins_with) = (Vec::new(), Vec::new());
     for path in files {
         let failed = |source| ReadError { path: path.clone(), source };
         let mut order = Order { unknown: true, began: None, stream: None, first: None, segment: None, path: path.clone() };
+        let mut genesis = None;
         let head = File::open(path).map_err(failed)?.take(HEAD);
         for found in RecordReader::new(head, opener).take(HEAD_RECORDS) {
             let Found::Record(record) = found.map_err(failed)? else { continue };
@@ -56,7 +58,9 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
             }
             match control.event {
                 Event::Genesis(_) => {
-                    order.began.get_or_insert(control.time);
+                    if order.began.is_none() {
+                        (order.began, genesis) = (Some(control.time), introduced);
+                    }
                     order.stream.get_or_insert(control.stream);
                 }
                 Event::Segment(segment) => {
@@ -73,14 +77,20 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
             order.unknown = false;
         }
         orders.push(order);
+        begins_with.push(genesis);
+    }
+    // All that the files bring is known now.
+    let mut families: HashMap<StreamId, (StreamId, Timestamp)> = HashMap::new();
+    for (order, genesis) in orders.iter().zip(&begins_with) {
+        let ancestor = genesis.and_then(|genesis| verifier.ancestor(genesis));
+        if let (Some(stream), Some(family)) = (order.stream, ancestor.or(order.stream.zip(order.began))) {
+            families.entry(stream).or_insert(family);
+        }
     }
     // A file whose genesis is damaged goes with the others of its stream.
-    for at in 0..orders.len() {
-        if orders[at].began.is_none() {
-            orders[at].began = orders
-                .iter()
-                .find(|other| other.stream == orders[at].stream && other.began.is_some())
-                .and_then(|other| other.began);
+    for order in &mut orders {
+        if let Some(&(stream, began)) = order.stream.and_then(|stream| families.get(&stream)) {
+            (order.stream, order.began) = (Some(stream), Some(began));
         }
     }
     orders.sort();

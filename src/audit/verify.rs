@@ -4,9 +4,12 @@
 //! only (a genesis fingerprint from paper, or the ledger); everything else in the files is named, with its place. The
 //! rules are those of `docs/format.md`, section "Verification".
 //!
-//! Records are fed in file order; [`Verifier::finish`] weighs what the files do not have.
+//! Records are fed in file order; [`Verifier::finish`] weighs what the files do not have. Time is in proportion to what is
+//! fed, and so is memory, by some hundred bytes a record in its place; whatever else an enemy puts in is bounded.
 #![forbid(unsafe_code)]
 
+mod evidence;
+mod lack;
 mod settle;
 
 pub use settle::{KnownGenesis, Report};
@@ -29,8 +32,18 @@ use crate::record::open::{Opened, Seal};
 const MAX_UNPLACED: usize = 64 * 1024 * 1024;
 /// Lines that wait for a word on their stream take no more than this, in bytes.
 const MAX_HELD: usize = 64 * 1024 * 1024;
+/// What a held line takes beside its bytes.
+const HELD: usize = 64;
 /// More streams than this that nothing vouches for are not looked after.
 const MAX_STREAMS: usize = 10_000;
+/// Host and log name of a stream that nothing vouches for have no more bytes than this.
+const MAX_NAMES: usize = 8192;
+/// More streams of one id are not asked whether an epoch is theirs.
+const MAX_NAMESAKES: usize = 16;
+/// More findings of one kind are told as one, in numbers.
+const MAX_TOLD: u64 = 20_000;
+/// Texts of control records are shown to this length, in characters.
+const MAX_SHOWN: usize = 1000;
 
 /// What is believed, and what is asked for.
 #[derive(Clone, Debug, Default)]
@@ -73,11 +86,15 @@ pub struct Verifier {
     places: Places,
     streams: Vec<Stream>,
     by_genesis: HashMap<GenesisFingerprint, usize>,
+    by_id: HashMap<StreamId, Vec<usize>>,
+    /// How many streams nothing vouched for when they came.
+    strangers: usize,
     /// Fingerprints that an in-place record of an anchored stream names.
     vouched: HashSet<GenesisFingerprint>,
     files: Vec<FileState>,
     current: usize,
-    damages: Vec<(usize, Damage)>,
+    /// With their files, and whether they have a name yet.
+    damages: Vec<(usize, Damage, bool)>,
     unplaced: Vec<(usize, Record)>,
     unplaced_size: usize,
     resumes: Vec<TornTold>,
@@ -86,12 +103,28 @@ pub struct Verifier {
     /// Lines of streams that may turn out to have stood in for a trusted one.
     held: Vec<(usize, Vec<u8>)>,
     held_size: usize,
+    censuses: Vec<Census>,
+    /// How many values are in them, of streams that nothing vouched for.
+    strange_values: usize,
+    /// A stream is trusted by now that was not when the last held lines were released.
+    release_due: bool,
     findings: Vec<(Position, Finding)>,
+    /// How many findings of a kind there are, and what was told beyond [`MAX_TOLD`] of them.
+    told: HashMap<Finds, (u64, Option<Finding>)>,
     summary: Summary,
 }
 
 /// Where in the input: file and byte.
 type Position = (usize, u64);
+
+/// What a record says of the epochs that had been claimed before it and had not ended.
+struct Census {
+    /// The stream and the epoch that the record stands in.
+    stream: usize,
+    epoch: u64,
+    time: Timestamp,
+    values: Vec<FoundProgress>,
+}
 
 /// A `resume` record that tells of a torn end.
 struct TornTold {
@@ -126,7 +159,10 @@ struct Stream {
     epochs: BTreeMap<u64, EpochState>,
     newest: Timestamp,
     marks: Vec<Timestamp>,
-    progress: Vec<(Timestamp, bool, FoundProgress)>,
+    /// How many values are in its censuses.
+    told_values: usize,
+    /// Last values of a stream without state, told by the one that it stood in for.
+    last: Vec<FoundProgress>,
     profile_slots: u32,
     /// Nothing but the wish to believe the files vouches for it.
     by_files: bool,
@@ -177,16 +213,19 @@ impl EpochState {
         self.digests[at] = digest.max(1);
     }
 
-    /// Takes a slot out of the holes. Whether it was in one.
-    fn fill(&mut self, slot: u32) -> bool {
-        let Some(at) = self.holes.iter().position(|hole| (hole.from..hole.to).contains(&slot)) else { return false };
+    /// Takes a slot out of the holes, for a record from `offset` to `end` of a file. Whether it was in one; then, whether it
+    /// stands where the hole is.
+    fn fill(&mut self, slot: u32, file: usize, offset: u64, end: u64) -> Option<bool> {
+        let at = self.holes.iter().position(|hole| (hole.from..hole.to).contains(&slot))?;
         let hole = self.holes.remove(at);
-        for (from, to) in [(hole.from, slot), (slot + 1, hole.to)] {
-            if from < to {
-                self.holes.push(Hole { from, to, ..hole });
+        let fits = hole.file == file && hole.after <= offset && end <= hole.before;
+        let (before, after) = if fits { (offset, end) } else { (hole.before, hole.after) };
+        for part in [Hole { to: slot, before, ..hole }, Hole { from: slot + 1, after, ..hole }] {
+            if part.from < part.to {
+                self.holes.push(part);
             }
         }
-        true
+        Some(fits)
     }
 }
 
@@ -197,6 +236,8 @@ impl Verifier {
             places: Places::default(),
             streams: Vec::new(),
             by_genesis: HashMap::new(),
+            by_id: HashMap::new(),
+            strangers: 0,
             vouched: trust.genesis.iter().copied().collect(),
             files: Vec::new(),
             current: 0,
@@ -207,7 +248,11 @@ impl Verifier {
             named: Vec::new(),
             held: Vec::new(),
             held_size: 0,
+            censuses: Vec::new(),
+            strange_values: 0,
+            release_due: false,
             findings: Vec::new(),
+            told: HashMap::new(),
             summary: Summary::default(),
             trust,
         };
@@ -216,15 +261,17 @@ impl Verifier {
             verifier.vouched.insert(known.genesis);
             let chain_key = ChainKey::from_bytes(*known.chain_key.as_bytes());
             let (host, log) = (known.host.clone(), known.log.clone());
-            let number = verifier.places.add_stream(&chain_key, known.slots, known.profile == "age");
+            let number = verifier.places.add_stream(&chain_key, known.slots, known.profile == "age", true);
             verifier.by_genesis.insert(known.genesis, number);
+            verifier.by_id.entry(known.stream).or_default().push(number);
             verifier.streams.push(Stream {
                 id: known.stream,
                 genesis: Some(known.genesis),
                 chain_key: Some(chain_key),
                 host,
                 log,
-                state: true,
+                state: known.state,
+                follows: known.follows,
                 began: known.began,
                 anchored: true,
                 newest: known.began,
@@ -238,20 +285,26 @@ impl Verifier {
     /// Makes a genesis known before its file's turn comes. Whether it is one that proves itself.
     pub fn introduce(&mut self, record: &Record) -> bool {
         let Some(fingerprint) = record.genesis else { return false };
-        if self.by_genesis.contains_key(&fingerprint) {
+        let control = Control::parse(&record.opened.body);
+        let Some(Control { stream, time, event: Event::Genesis(genesis), .. }) = control else { return false };
+        if let Some(&number) = self.by_genesis.get(&fingerprint) {
+            // A ledger of an earlier version does not have these; the fingerprint is over all of the record.
+            let stream = &mut self.streams[number];
+            (stream.state, stream.follows) = (genesis.state, genesis.follows);
             return true;
         }
-        let Some(Control { stream, time, event: Event::Genesis(genesis), .. }) = Control::parse(&record.opened.body) else {
-            return false;
-        };
         let chain_key = ChainKey::from_bytes(*genesis.chain_key.as_bytes());
-        if self.streams.len() >= MAX_STREAMS || record.opened.proves(0, &chain_key.epoch_key()) != Some(Kind::Control) {
+        let is_vouched = self.vouched.contains(&fingerprint);
+        let is_welcome = self.strangers < MAX_STREAMS && genesis.host.len() + genesis.log.len() <= MAX_NAMES;
+        if !(is_vouched || is_welcome) || record.opened.proves(0, &chain_key.epoch_key()) != Some(Kind::Control) {
             return false;
         }
+        self.strangers += usize::from(!is_vouched);
         let Genesis { slots, host, log, state, follows, .. } = genesis;
         let is_age = matches!(record.opened.seal, Seal::Age { .. });
-        let number = self.places.add_stream(&chain_key, slots, is_age);
+        let number = self.places.add_stream(&chain_key, slots, is_age, is_vouched);
         self.by_genesis.insert(fingerprint, number);
+        self.by_id.entry(stream).or_default().push(number);
         self.streams.push(Stream {
             id: stream,
             genesis: Some(fingerprint),
@@ -261,13 +314,25 @@ impl Verifier {
             state,
             follows,
             began: time,
-            anchored: self.trust.first || self.vouched.contains(&fingerprint),
-            by_files: self.trust.first && !self.vouched.contains(&fingerprint),
+            anchored: self.trust.first || is_vouched,
+            by_files: self.trust.first && !is_vouched,
             newest: time,
             profile_slots: slots,
             ..Stream::default()
         });
         true
+    }
+
+    /// The id and the beginning of the oldest known stream that this one, by what the genesis records say, goes back to.
+    pub fn ancestor(&self, genesis: GenesisFingerprint) -> Option<(StreamId, Timestamp)> {
+        let mut oldest = &self.streams[*self.by_genesis.get(&genesis)?];
+        // A genesis cannot name one that names it in turn, as both are hashed; a ledger that was tampered with could.
+        for _ in 0..self.streams.len() {
+            let Some(follows) = &oldest.follows else { break };
+            let Some(&number) = self.by_genesis.get(&follows.genesis) else { break };
+            oldest = &self.streams[number];
+        }
+        Some((oldest.id, oldest.began))
     }
 
     /// Begins a file; records and damage fed from now on are of it. Its number.
@@ -284,7 +349,7 @@ impl Verifier {
 
     /// Takes note of bytes that are no record.
     pub fn damage(&mut self, damage: Damage) {
-        self.damages.push((self.current, damage));
+        self.damages.push((self.current, damage, false));
     }
 
     /// Finds the place of a record.
@@ -311,8 +376,8 @@ impl Verifier {
     fn locate(&mut self, opened: &Opened) -> Option<(Place, Kind, bool)> {
         let mut located = self.places.locate(opened);
         if matches!(located, Located::Nowhere | Located::Disproven(_)) {
-            if let Some((place, kind)) = self.locate_by_word(opened) {
-                return Some((place, kind, false));
+            if let Some(found) = self.locate_by_word(opened) {
+                return Some(found);
             }
             if self.places.widen() {
                 located = self.places.locate(opened);
@@ -326,46 +391,54 @@ impl Verifier {
     }
 
     /// An `epoch` record says which epoch it begins. Its word is taken for a guess, and the guess proven.
-    fn locate_by_word(&mut self, opened: &Opened) -> Option<(Place, Kind)> {
+    fn locate_by_word(&mut self, opened: &Opened) -> Option<(Place, Kind, bool)> {
         let Control { stream, event: Event::Epoch(epoch), .. } =
             opened.body.starts_with(b"{").then(|| Control::parse(&opened.body))??
         else {
             return None;
         };
+        let key = EpochKey::from_bytes(*epoch.epoch_key.as_bytes());
+        let mut namesakes = self.by_id.get(&stream).cloned().unwrap_or_default();
+        namesakes.sort_by_key(|&number| !self.streams[number].anchored);
+        namesakes.truncate(MAX_NAMESAKES);
         let mut known = false;
-        for number in 0..self.streams.len() {
-            if self.streams[number].id != stream || !self.places.is_within_reach(number, epoch.epoch) {
+        for &number in &namesakes {
+            if !self.places.is_within_reach(number, epoch.epoch) {
                 continue;
             }
             known = true;
             let place = Place { stream: number, epoch: epoch.epoch, slot: 0 };
             if let Some(kind) = self.places.prove(opened, place) {
-                return Some((place, kind));
+                return Some((place, kind, false));
+            }
+            if self.places.begins_rewrapped(opened, number, epoch.epoch, &key) {
+                return Some((place, Kind::Control, true));
             }
         }
         // Where even the genesis is lost, an epoch is checked against the key that its own record brings.
-        let key = EpochKey::from_bytes(*epoch.epoch_key.as_bytes());
-        let orphan = self.streams.iter().position(|known| known.id == stream && known.genesis.is_none());
+        let orphan = namesakes.iter().copied().find(|&number| self.streams[number].genesis.is_none());
         if (known && orphan.is_none()) || self.trust.has_root() || opened.proves(0, &key) != Some(Kind::Control) {
             return None;
         }
         let number = match orphan {
             Some(number) => number,
-            None if self.streams.len() >= MAX_STREAMS => return None,
+            None if self.strangers >= MAX_STREAMS => return None,
             None => {
+                self.strangers += 1;
                 self.streams.push(Stream { id: stream, state: true, ..Stream::default() });
+                self.by_id.entry(stream).or_default().push(self.streams.len() - 1);
                 self.places.add_orphan(matches!(opened.seal, Seal::Age { .. }))
             }
         };
         self.places.add_epoch(number, epoch.epoch, key);
-        Some((Place { stream: number, epoch: epoch.epoch, slot: 0 }, Kind::Control))
+        Some((Place { stream: number, epoch: epoch.epoch, slot: 0 }, Kind::Control, false))
     }
 
     fn place(&mut self, file: usize, record: &Record, place: Place, kind: Kind, rewrapped: bool) -> Verdict {
         let Place { stream: number, epoch, slot } = place;
         let control = (kind == Kind::Control).then(|| Control::parse(&record.opened.body)).flatten();
         let event = control.as_ref().map(|control| &control.event);
-        if !self.is_consistent(place, kind, event) {
+        if !self.is_consistent(place, event) {
             self.tell(Finds::Foreign, file, record.offset, record.length, |finding| finding.count(1));
             return Verdict::Elsewhere;
         }
@@ -391,8 +464,10 @@ impl Verifier {
         } else {
             let first = *state.first.get_or_insert((file, record.offset));
             if first.0 != file || slot < state.next {
-                reordered = true;
-                if !state.fill(slot) && slot >= state.next {
+                // What had no place at first comes late, but stands where it should.
+                let filled = state.fill(slot, file, record.offset, record.offset + record.length);
+                reordered = filled != Some(true);
+                if filled.is_none() && slot >= state.next {
                     if slot > state.next {
                         state.holes.push(Hole {
                             from: state.next,
@@ -425,10 +500,11 @@ impl Verifier {
         self.summary.records += 1;
         match control {
             Some(control) => self.control(file, record, place, control),
-            None => {
-                self.summary.lines += u64::from(kind == Kind::Line);
+            None if kind == Kind::Line => {
+                self.summary.lines += 1;
                 self.check_beginning(file, record.offset);
             }
+            None => {}
         }
         let newest = self.streams[number].epochs[&epoch].newest;
         self.streams[number].newest = self.streams[number].newest.max(newest);
@@ -436,7 +512,7 @@ impl Verifier {
     }
 
     /// Whether what a record in this place says fits what follows from the chain.
-    fn is_consistent(&mut self, place: Place, kind: Kind, event: Option<&Event>) -> bool {
+    fn is_consistent(&mut self, place: Place, event: Option<&Event>) -> bool {
         match event {
             Some(Event::Genesis(_)) => (place.epoch, place.slot) == (0, 0),
             Some(Event::Epoch(epoch)) => {
@@ -444,9 +520,9 @@ impl Verifier {
                 let carried = EpochKey::from_bytes(*epoch.epoch_key.as_bytes());
                 place.slot == 0 && place.epoch == epoch.epoch && epoch.epoch > 0 && key.is_some_and(|key| key.equals(&carried))
             }
-            // The first slot of an epoch is for nothing else.
-            Some(_) => place.slot > 0,
-            None => kind == Kind::Line && place.slot > 0,
+            // The first slot of an epoch is for nothing else. What does not read is a line, or a control record of a later
+            // version: of unknown content, in its place.
+            Some(_) | None => place.slot > 0,
         }
     }
 
@@ -482,13 +558,14 @@ impl Verifier {
                 if let Some(state) = stream.epochs.get_mut(&epoch.epoch) {
                     (state.slots, state.claimed, state.before) = (Some(epoch.slots), Some(time), epoch.before);
                 }
+                self.census(place, time, epoch.progress);
             }
             Event::Segment(segment) => {
                 self.files[file].begun = true;
-                self.found_progress(number, time, false, segment.progress);
+                self.census(place, time, segment.progress);
             }
             Event::Resume(resume) => {
-                self.found_progress(number, time, false, resume.progress);
+                self.census(place, time, resume.progress);
                 if resume.torn > 0 {
                     self.resumes.push(TornTold { file, length: resume.length, torn: resume.torn });
                 }
@@ -501,8 +578,12 @@ impl Verifier {
             Event::Gap(gap) => {
                 let (from, to) = (gap.from, gap.to);
                 self.tell(Finds::Gap, file, record.offset, record.length, |mut finding| {
-                    finding.message =
-                        format!("{} lines ({} bytes) were dropped from {from:.0} to {to:.0}: {}", gap.lines, gap.bytes, gap.why);
+                    finding.message = format!(
+                        "{} lines ({} bytes) were dropped from {from:.0} to {to:.0}: {}",
+                        gap.lines,
+                        gap.bytes,
+                        shown(&[gap.why])
+                    );
                     at(finding).count(gap.lines)
                 });
             }
@@ -514,8 +595,8 @@ impl Verifier {
                 self.tell(Finds::Recipients, file, record.offset, record.length, |mut finding| {
                     finding.message = format!(
                         "the keys changed from {} to {}; the log goes on in the stream with genesis {}",
-                        changed.old.join(", "),
-                        changed.new.join(", "),
+                        shown(&changed.old),
+                        shown(&changed.new),
                         changed.genesis
                     );
                     at(finding)
@@ -527,7 +608,7 @@ impl Verifier {
                     self.named.push((file, record.offset, record.length, ephemeral.genesis));
                 }
                 if let Some(&other) = self.by_genesis.get(&ephemeral.genesis) {
-                    self.streams[other].progress.push((time, false, ephemeral.progress));
+                    self.streams[other].last.push(ephemeral.progress);
                 }
                 self.tell(Finds::Ephemeral, file, record.offset, record.length, |mut finding| {
                     finding.message = format!("the stream with genesis {} stood in for this one", ephemeral.genesis);
@@ -536,21 +617,7 @@ impl Verifier {
             }
             Event::Mark(mark) => {
                 stream.marks.push(time);
-                self.found_progress(number, time, true, mark.progress);
-            }
-        }
-    }
-
-    /// Progress values go to the stream that they are of; only its own keys can make them.
-    fn found_progress(&mut self, number: usize, time: Timestamp, is_mark: bool, values: Vec<FoundProgress>) {
-        for found in values {
-            let of = match found.stream {
-                None => Some(number),
-                Some(stream) if self.streams[number].anchored => self.streams.iter().position(|known| known.id == stream),
-                Some(_) => None,
-            };
-            if let Some(of) = of {
-                self.streams[of].progress.push((time, is_mark, found));
+                self.census(place, time, Some(mark.progress));
             }
         }
     }
@@ -560,6 +627,8 @@ impl Verifier {
         self.vouched.insert(genesis);
         if let Some(&number) = self.by_genesis.get(&genesis) {
             (self.streams[number].anchored, self.streams[number].by_files) = (true, false);
+            self.places.trust(number);
+            self.release_due = true;
         }
     }
 
@@ -576,21 +645,23 @@ impl Verifier {
 
     /// Keeps a line until it is known whether its stream stood in for a trusted one.
     pub fn hold(&mut self, stream: usize, line: Vec<u8>) {
-        self.held_size += line.len();
+        self.held_size += line.len() + HELD;
         self.held.push((stream, line));
     }
 
     /// The lines that were held and whose stream is trusted by now; with `all` the others too, each with whether it is.
     pub fn release(&mut self, all: bool) -> Vec<(Vec<u8>, bool)> {
-        if self.held.is_empty() {
+        // Not every time: there may be many.
+        if self.held.is_empty() || !(all || self.release_due) {
             return Vec::new();
         }
+        self.release_due = false;
         let anchored = |number: usize| self.streams[number].anchored;
         let (released, held) = std::mem::take(&mut self.held).into_iter().partition(|(number, _)| all || anchored(*number));
         let released: Vec<(usize, Vec<u8>)> = released;
         let released: Vec<_> = released.into_iter().map(|(number, line)| (line, anchored(number))).collect();
         self.held = held;
-        self.held_size = self.held.iter().map(|(_, line)| line.len()).sum();
+        self.held_size = self.held.iter().map(|(_, line)| line.len() + HELD).sum();
         released
     }
 
@@ -608,6 +679,24 @@ impl Verifier {
             last.count = last.count.map(|count| count + 1);
             return;
         }
-        self.findings.push(((file, offset), finding));
+        let (count, rest) = self.told.entry(kind).or_default();
+        *count += 1;
+        if *count <= MAX_TOLD {
+            self.findings.push(((file, offset), finding));
+            return;
+        }
+        let more = finding.count.unwrap_or(1);
+        let rest = rest.get_or_insert_with(|| Finding { stream: None, epoch: None, slot: None, ..finding.count(0) });
+        rest.count = rest.count.map(|count| count.saturating_add(more));
+        rest.message = format!("{} more findings of this kind, of which only the first is shown, here", *count - MAX_TOLD);
+    }
+}
+
+/// Texts out of a control record, as much of them as people read.
+fn shown(texts: &[String]) -> String {
+    let joined = texts.join(", ");
+    match joined.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &joined[..end]),
+        None => joined,
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use std::os::fd::AsFd;
@@ -44,6 +45,10 @@ pub struct FilterArgs {
     /// Longest line in bytes that is sealed in one piece
     #[arg(long, value_name = "BYTES", default_value_t = MAX_LINE as u64, value_parser = clap::value_parser!(u64).range(1..=MAX_LINE as u64))]
     pub max_line: u64,
+
+    /// Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub mark_idle: Option<u64>,
 
     /// Go on to the end of input whatever signals come
     #[arg(long, overrides_with = "until_term")]
@@ -87,6 +92,7 @@ impl FilterArgs {
                 Some(Policy::Drop) => WhenFull::Drop,
                 None => when_full,
             },
+            mark_idle: self.mark_idle.map(Duration::from_secs),
             max_line: usize::try_from(self.max_line).unwrap_or(MAX_LINE).min(MAX_LINE),
         };
         let trouble = |error: FilterError| Trouble::new(&error, error.hint());

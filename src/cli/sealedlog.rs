@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
 use super::filter_args::FilterArgs;
+use super::streams::{self, StreamsArgs};
 use super::{Outcome, Trouble, print, report};
 use crate::filter::target::{FileActions, FileTarget, Target};
 use crate::filter::{Until, WhenFull};
@@ -17,7 +18,8 @@ use crate::recipient::{Recipient, Recipients, Refusal};
 use crate::record::Profile;
 use crate::segment::rotation::{Rotation, Schedule};
 
-const PROGRAM: &str = "sealedlog";
+/// The program's name.
+pub const PROGRAM: &str = "sealedlog";
 
 const SEAL_EXAMPLES: &str = "\
 Examples:
@@ -45,6 +47,12 @@ enum Command {
     Seal(SealArgs),
     /// Show what would be sealed to
     Keys(KeysArgs),
+    /// Seal into each log how far it has come, before its files are copied for an audit
+    #[command(after_help = streams::MARK_EXAMPLES)]
+    Mark(StreamsArgs),
+    /// Begin each log anew, in a stream that follows the old one, after an intrusion
+    #[command(after_help = streams::RESTART_EXAMPLES)]
+    Restart(StreamsArgs),
 }
 
 #[derive(Args, Debug)]
@@ -95,6 +103,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Seal(args) => seal(args),
+        Command::Mark(args) => streams::mark(&args),
+        Command::Restart(args) => streams::restart(&args),
         Command::Keys(KeysArgs { command: Some(KeysCommand::List(paths)), .. }) => list(&paths),
         Command::Keys(KeysArgs { command: Some(KeysCommand::Check(paths)), .. } | KeysArgs { command: None, paths }) => {
             check(&paths)

@@ -14,9 +14,11 @@ use jiff::tz::TimeZone;
 use nix::unistd::{AccessFlags, eaccess};
 use thiserror::Error;
 
+use super::route::{Route, Template};
 use super::warn::Warner;
 use crate::record::{Framing, Profile};
 use crate::segment::rotation::{Schedule, Segment};
+use crate::segment::{self};
 use crate::stream::Writer;
 use crate::stream::writer::WriteError;
 
@@ -30,6 +32,17 @@ pub enum Target {
     Output,
     /// Files.
     Files(Box<FileTarget>),
+    /// Files that the beginning of each line chooses.
+    Routed(Box<RoutedTarget>),
+}
+
+/// Files that the beginning of each line chooses, each a log with a stream of its own.
+#[derive(Clone, Debug)]
+pub struct RoutedTarget {
+    /// Their names.
+    pub template: Template,
+    /// How many are open at the same time at most; 0 is taken as 1.
+    pub max_open: usize,
 }
 
 /// What is done about files beside writing to them, as rotatelogs has it.
@@ -82,6 +95,12 @@ pub enum TargetError {
         /// What it is.
         why: String,
     },
+    /// Names can become longer than file names may be.
+    #[error("the names of the logs below {} can become longer than a file name may be", .folder.display())]
+    TooLong {
+        /// Where they would be.
+        folder: PathBuf,
+    },
 }
 
 impl TargetError {
@@ -90,6 +109,7 @@ impl TargetError {
         match self {
             Self::Folder { .. } => "make the folder, and let the user that the program runs as write to it",
             Self::File { .. } => "remove or rename what stands there, or choose another name",
+            Self::TooLong { .. } => "put a '/' between the placeholders, or shorten what stands around them",
         }
     }
 }
@@ -100,25 +120,71 @@ impl FileTarget {
         let stripped = strip_suffix(&self.template);
         let folder = stripped.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dated = folder.to_string_lossy().contains('%');
-        let absolute = |source| TargetError::Folder { folder: folder.to_owned(), source };
         if !dated && !self.actions.make_parents {
-            let metadata = fs::metadata(folder).map_err(absolute)?;
-            if !metadata.is_dir() {
-                return Err(absolute(io::ErrorKind::NotADirectory.into()));
-            }
-            eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| absolute(error.into()))?;
+            check_folder(folder)?;
         }
-        let canonical = match fs::canonicalize(folder) {
-            Ok(canonical) => canonical,
-            Err(_) => std::path::absolute(folder).map_err(absolute)?,
-        };
+        let canonical = canonical(folder)?;
         let template = stripped.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let files = Files { target: self.clone(), folder: canonical, template, zone: TimeZone::system(), current: None };
+        let zone = TimeZone::system();
+        let files = Files { target: self.clone(), folder: canonical, template, zone, current: None, base: None };
         for suffix in SUFFIXES {
             check_file(&with_suffix(&files.first(Timestamp::now()).path, suffix))?;
         }
         Ok(files)
     }
+}
+
+impl RoutedTarget {
+    /// Looks whether files could be made now. Nothing is made or opened.
+    pub fn check(self) -> Result<Routes, TargetError> {
+        let Self { template, max_open } = self;
+        check_folder(template.folder())?;
+        let (folder, zone, now) = (canonical(template.folder())?, TimeZone::system(), Timestamp::now());
+        if !template.fits(now, &zone) {
+            return Err(TargetError::TooLong { folder });
+        }
+        let routes = Routes { template, folder, zone, max_open: max_open.max(1) };
+        if !routes.template.has_field() {
+            let path = routes.files(&Route::default()).first(now).path;
+            SUFFIXES.iter().try_for_each(|suffix| check_file(&append(&path, suffix)))?;
+        }
+        Ok(routes)
+    }
+}
+
+/// The files of all logs of a running filter.
+#[derive(Debug)]
+pub struct Routes {
+    /// Which log a line belongs to.
+    pub template: Template,
+    /// How many are open at the same time at most.
+    pub max_open: usize,
+    folder: PathBuf,
+    zone: TimeZone,
+}
+
+impl Routes {
+    /// The files of one log, whose folders are made when they are needed.
+    pub fn files(&self, route: &Route) -> Files {
+        let (schedule, template) = (self.template.schedule(route), self.template.name(route));
+        let target = FileTarget { template: PathBuf::from(&template), schedule, actions: FileActions::default() };
+        let base = Some(self.template.folder().to_owned());
+        Files { target, folder: self.folder.clone(), template, zone: self.zone.clone(), current: None, base }
+    }
+}
+
+fn check_folder(folder: &Path) -> Result<(), TargetError> {
+    let error = |source| TargetError::Folder { folder: folder.to_owned(), source };
+    if !fs::metadata(folder).map_err(error)?.is_dir() {
+        return Err(error(io::ErrorKind::NotADirectory.into()));
+    }
+    eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| error(errno.into()))
+}
+
+fn canonical(folder: &Path) -> Result<PathBuf, TargetError> {
+    fs::canonicalize(folder)
+        .or_else(|_| std::path::absolute(folder))
+        .map_err(|source| TargetError::Folder { folder: folder.to_owned(), source })
 }
 
 fn check_file(path: &Path) -> Result<(), TargetError> {
@@ -139,6 +205,8 @@ pub struct Files {
     template: String,
     zone: TimeZone,
     current: Option<Segment>,
+    /// Folders below this one are made.
+    base: Option<PathBuf>,
 }
 
 impl Files {
@@ -186,12 +254,13 @@ impl Files {
             (None, _) => return Ok(()),
         };
         let suffix = writer.recipients().profile().suffix(writer.framing());
-        let path = with_suffix(&segment.path, suffix);
-        let old = self.current.as_ref().filter(|_| rotated).map(|current| with_suffix(&current.path, suffix));
+        let path = self.suffixed(&segment.path, suffix);
+        let old = self.current.as_ref().filter(|_| rotated).map(|current| self.suffixed(&current.path, suffix));
         if let Some(parent) = path.parent().filter(|_| self.target.actions.make_parents) {
             let made = DirBuilder::new().recursive(true).mode(0o750).create(parent);
             made.map_err(|source| WriteError::Open { path: parent.to_owned(), source })?;
         }
+        self.make_folders(&path)?;
         writer.enter(&path, segment.truncate)?;
         self.current = Some(segment);
         self.after_open(&path, old.as_deref(), warner);
@@ -204,8 +273,19 @@ impl Files {
         if suffix == writer.recipients().profile().suffix(writer.framing()) {
             return None;
         }
-        let path = self.current.as_ref().map_or_else(PathBuf::new, |current| with_suffix(&current.path, suffix));
+        let path = self.current.as_ref().map_or_else(PathBuf::new, |current| self.suffixed(&current.path, suffix));
         Some((framing, path))
+    }
+
+    /// Makes the folders of a file, where they are the filter's to make.
+    pub fn make_folders(&self, path: &Path) -> Result<(), WriteError> {
+        let Some(base) = &self.base else { return Ok(()) };
+        segment::make_folders(base, path).map_err(|source| WriteError::Open { path: path.to_owned(), source })
+    }
+
+    fn suffixed(&self, path: &Path, suffix: &str) -> PathBuf {
+        // Who chooses a host's name could give it a suffix, and with it the name of another one.
+        if self.base.is_some() { append(path, suffix) } else { with_suffix(path, suffix) }
     }
 
     fn first(&self, now: Timestamp) -> Segment {
@@ -214,7 +294,7 @@ impl Files {
 
     fn after_open(&self, path: &Path, old: Option<&Path>, warner: &mut Warner) {
         if self.target.actions.verbose {
-            warner.warn("opened", &format_args!("opened {}", path.display()));
+            warner.tell(&format_args!("opened {}", path.display()));
         }
         if let Some(link) = &self.target.actions.link {
             let linked = match fs::remove_file(link) {
@@ -244,8 +324,13 @@ pub fn strip_suffix(path: &Path) -> PathBuf {
     SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix)).map_or_else(|| path.to_owned(), PathBuf::from)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = strip_suffix(path).into_os_string();
+/// A name with this suffix of a record format, in the place of one that it may have.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    append(&strip_suffix(path), suffix)
+}
+
+fn append(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }

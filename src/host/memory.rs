@@ -2,8 +2,8 @@
 //!
 //! Promised: a buffer's bytes are zeroed before the memory goes back, whichever way it ends but an
 //! abort. Asked for, and told where refused: never written to swap, not in core dumps, zeros in a
-//! forked child. Not promised: that no copy exists elsewhere; registers and the stack are the
-//! concern of who computes with the bytes.
+//! forked child. After [`wipe_stack`] the stack below the caller's frame is zeros, and so are the
+//! vector registers, which text and round keys go through. Not promised: that no copy exists elsewhere.
 
 use std::fmt;
 use std::io;
@@ -89,6 +89,113 @@ impl AsMut<[u8]> for LockedBuffer {
     }
 }
 
+/// How far down [`wipe_stack`] reaches, in bytes: public-key operations, the deepest there are, were seen to use 40 KiB.
+const STACK: usize = 128 << 10;
+
+/// Zeroes the stack below the caller's frame, where functions that have returned left what they
+/// computed with, and the vector registers, which a thread that waits keeps for as long as it waits.
+/// Takes some microseconds; the stack must have 128 KiB left.
+#[inline(never)]
+pub fn wipe_stack() {
+    let area = [0u8; STACK];
+    // Else the array would not be there at all.
+    zeroize::optimization_barrier(&area);
+    wipe_registers();
+}
+
+/// Zeroes the vector registers that a function may change. On other kinds of processors they stay as they are.
+fn wipe_registers() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor and the system have these registers, and the compiler is told that they change.
+            unsafe {
+                std::arch::asm!(
+                    "vpxorq zmm16, zmm16, zmm16",
+                    "vpxorq zmm17, zmm17, zmm17",
+                    "vpxorq zmm18, zmm18, zmm18",
+                    "vpxorq zmm19, zmm19, zmm19",
+                    "vpxorq zmm20, zmm20, zmm20",
+                    "vpxorq zmm21, zmm21, zmm21",
+                    "vpxorq zmm22, zmm22, zmm22",
+                    "vpxorq zmm23, zmm23, zmm23",
+                    "vpxorq zmm24, zmm24, zmm24",
+                    "vpxorq zmm25, zmm25, zmm25",
+                    "vpxorq zmm26, zmm26, zmm26",
+                    "vpxorq zmm27, zmm27, zmm27",
+                    "vpxorq zmm28, zmm28, zmm28",
+                    "vpxorq zmm29, zmm29, zmm29",
+                    "vpxorq zmm30, zmm30, zmm30",
+                    "vpxorq zmm31, zmm31, zmm31",
+                    clobber_abi("C"),
+                    options(nomem, nostack)
+                );
+            }
+        }
+        if std::arch::is_x86_feature_detected!("avx") {
+            // SAFETY: as above; this zeroes all 16 of them at their whole width.
+            unsafe { std::arch::asm!("vzeroall", clobber_abi("C"), options(nomem, nostack, preserves_flags)) };
+        } else {
+            // SAFETY: every processor of this kind has these registers, and the compiler is told that they change.
+            unsafe {
+                std::arch::asm!(
+                    "pxor xmm0, xmm0",
+                    "pxor xmm1, xmm1",
+                    "pxor xmm2, xmm2",
+                    "pxor xmm3, xmm3",
+                    "pxor xmm4, xmm4",
+                    "pxor xmm5, xmm5",
+                    "pxor xmm6, xmm6",
+                    "pxor xmm7, xmm7",
+                    "pxor xmm8, xmm8",
+                    "pxor xmm9, xmm9",
+                    "pxor xmm10, xmm10",
+                    "pxor xmm11, xmm11",
+                    "pxor xmm12, xmm12",
+                    "pxor xmm13, xmm13",
+                    "pxor xmm14, xmm14",
+                    "pxor xmm15, xmm15",
+                    clobber_abi("C"),
+                    options(nomem, nostack, preserves_flags)
+                );
+            }
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: every processor of this kind has these registers, and the compiler is told that they change. v8 to v15 are
+    // left out: their lower halves belong to the callers.
+    unsafe {
+        std::arch::asm!(
+            "movi v0.16b, #0",
+            "movi v1.16b, #0",
+            "movi v2.16b, #0",
+            "movi v3.16b, #0",
+            "movi v4.16b, #0",
+            "movi v5.16b, #0",
+            "movi v6.16b, #0",
+            "movi v7.16b, #0",
+            "movi v16.16b, #0",
+            "movi v17.16b, #0",
+            "movi v18.16b, #0",
+            "movi v19.16b, #0",
+            "movi v20.16b, #0",
+            "movi v21.16b, #0",
+            "movi v22.16b, #0",
+            "movi v23.16b, #0",
+            "movi v24.16b, #0",
+            "movi v25.16b, #0",
+            "movi v26.16b, #0",
+            "movi v27.16b, #0",
+            "movi v28.16b, #0",
+            "movi v29.16b, #0",
+            "movi v30.16b, #0",
+            "movi v31.16b, #0",
+            clobber_abi("C"),
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+}
+
 /// Says nothing of the content.
 impl fmt::Debug for LockedBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,6 +236,60 @@ mod tests {
         assert_eq!((buffer[0], buffer.as_ref()[LEN - 1]), (7, 8));
         assert!(!format!("{buffer:?}").contains('7'));
         assert_eq!(LockedBuffer::new(0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_a_function_left_on_the_stack_is_wiped() {
+        // In a thread of its own, whose stack nobody else uses.
+        let thread = std::thread::spawn(|| {
+            #[inline(never)]
+            fn leave(depth: usize) -> usize {
+                let area = [0xa5u8; 1000];
+                zeroize::optimization_barrier(&area);
+                if depth == 0 { area.as_ptr() as usize } else { leave(depth - 1) + usize::from(area[0] == 0) }
+            }
+            // Reading /proc/self/mem into memory made before, so that the look does not change what it sees.
+            use std::os::unix::fs::FileExt;
+            let memory = std::fs::File::open("/proc/self/mem").unwrap();
+            let mut seen = vec![0; 1000];
+            let at = leave(40) as u64;
+            memory.read_exact_at(&mut seen, at).unwrap();
+            let left = seen.iter().filter(|byte| **byte == 0xa5).count();
+            wipe_stack();
+            memory.read_exact_at(&mut seen, at).unwrap();
+            (left, seen.iter().filter(|byte| **byte == 0xa5).count())
+        });
+        assert_eq!(thread.join().unwrap(), (1000, 0));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn vector_registers_are_wiped() {
+        let mut seen = [1u8; 16];
+        // SAFETY: the compiler is told of all registers that change, by the call too, and of the memory that is written.
+        unsafe {
+            std::arch::asm!(
+                "pcmpeqd xmm9, xmm9", "call {wipe}", "movdqu [r12], xmm9",
+                wipe = sym called, in("r12") seen.as_mut_ptr(), clobber_abi("C")
+            );
+        }
+        assert_eq!(seen, [0; 16]);
+        if !std::arch::is_x86_feature_detected!("avx512f") {
+            return;
+        }
+        let mut seen = [1u8; 64];
+        // SAFETY: as above, and the processor has these registers.
+        unsafe {
+            std::arch::asm!(
+                "vpternlogd zmm21, zmm21, zmm21, 255", "call {wipe}", "vmovdqu64 [r12], zmm21",
+                wipe = sym called, in("r12") seen.as_mut_ptr(), clobber_abi("C")
+            );
+        }
+        assert_eq!(seen, [0; 64]);
+
+        extern "C" fn called() {
+            wipe_registers();
+        }
     }
 
     #[test]

@@ -3,11 +3,14 @@
 //! Promised: what [`harden`] reports as had, is had. Not promised: protection from root, who can
 //! read any process's memory while it runs.
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setegid, seteuid, setgroups};
 
 /// What [`harden`] could have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,55 @@ pub fn harden() -> Hardening {
     }
 }
 
+/// Does something with the rights of the user and group that own what `metadata` is of, if this process is root and they
+/// are others; what it makes then belongs to them. Not for programs that do several things at a time.
+///
+/// # Errors
+///
+/// What setegid(2) and seteuid(2) say; nothing was done then.
+pub fn as_owner<T>(metadata: &Metadata, work: impl FnOnce() -> T) -> io::Result<T> {
+    let (user, group) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
+    if !geteuid().is_root() || user.is_root() {
+        return Ok(work());
+    }
+    let back = Root { group: getegid(), groups: getgroups()? };
+    setgroups(&[group])?;
+    setegid(group)?;
+    seteuid(user)?;
+    // The change has made the process dumpable again where the system is set so.
+    let _ = harden();
+    let done = work();
+    drop(back);
+    Ok(done)
+}
+
+/// Gives root's rights back, also after a panic.
+struct Root {
+    group: Gid,
+    groups: Vec<Gid>,
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // Who was root a moment ago may be it again.
+        let _ = seteuid(Uid::from_raw(0));
+        let _ = setegid(self.group);
+        let _ = setgroups(&self.groups);
+        let _ = harden();
+    }
+}
+
+/// Raises the limit of open files to what the system allows this process. Returns that.
+///
+/// # Errors
+///
+/// What getrlimit(2) and setrlimit(2) say; the limit is as it was then.
+pub fn raise_open_files() -> io::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}
+
 /// The random name of this boot, 36 characters, as the kernel gives it.
 ///
 /// # Errors
@@ -82,7 +134,6 @@ pub fn ignore_sigpipe() -> io::Result<()> {
 mod tests {
     use super::super::in_child;
     use super::*;
-    use nix::sys::resource::getrlimit;
 
     #[test]
     fn harden_does_what_it_reports() {
@@ -104,11 +155,45 @@ mod tests {
     }
 
     #[test]
+    fn work_for_an_owner_is_done_as_he() {
+        in_child(|| {
+            let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+            let (nobody, here) = (65_534, folder.path().join("here"));
+            if !geteuid().is_root() {
+                return Ok(());
+            }
+            std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+            std::os::unix::fs::chown(folder.path(), Some(nobody), Some(nobody)).unwrap();
+            let owner = folder.path().metadata().unwrap();
+            as_owner(&owner, || std::fs::write(&here, "").unwrap()).unwrap();
+            let made = here.metadata().unwrap();
+            let dumpable = prctl::get_dumpable().unwrap();
+            match (made.uid(), made.gid(), geteuid().is_root(), getegid().as_raw(), dumpable) {
+                (65_534, 65_534, true, 0, false) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .unwrap();
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         let had = Hardening { not_dumpable: false, no_core_files: true, no_new_privileges: false };
         let missing: Vec<_> = had.missing().collect();
         assert_eq!(missing.len(), 2);
         assert!(missing[0].contains("DUMPABLE") && missing[1].contains("NO_NEW_PRIVS"));
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_raised() {
+        in_child(|| {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 64.min(hard), hard).unwrap();
+            let raised = raise_open_files().map_err(|error| error.to_string())?;
+            let really = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            if (raised, hard) == really { Ok(()) } else { Err(format!("said {raised}, is {really:?}")) }
+        })
+        .unwrap();
     }
 
     #[test]

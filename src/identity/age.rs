@@ -24,7 +24,8 @@ impl AgeIdentity {
     /// Unwraps the file key, where one of the stanzas is for this key.
     pub fn unwrap(&self, stanzas: &[Stanza]) -> Option<Zeroizing<[u8; FILE_KEY_LEN]>> {
         // One by one: a stanza that is broken must not hide another that is not.
-        let file_key = stanzas.iter().find_map(|stanza| self.0.unwrap_stanza(stanza)?.ok())?;
+        let tried = stanzas.iter().filter_map(|stanza| self.0.unwrap_stanza(stanza)).take(super::MAX_TRIED);
+        let file_key = tried.filter_map(Result::ok).next()?;
         Some(Zeroizing::new(*file_key.expose_secret()))
     }
 }

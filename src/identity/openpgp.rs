@@ -37,25 +37,27 @@ impl OpenPgpIdentity {
         [self.mark6.clone(), self.mark3.clone()]
     }
 
-    /// Unwraps a version 6 PKESK packet (header included), where it is for this key or names none.
-    pub fn unwrap6(&self, packet: &[u8], cipher: Cipher) -> Option<SessionKey> {
-        let body = body(packet)?;
+    /// Whether a PKESK packet (header included) has version 6 and is for this key or names none.
+    pub fn is_for6(&self, packet: &[u8]) -> bool {
         // A packet for an unknown recipient has no fingerprint (RFC 9580, 5.1.2).
-        if !body.starts_with(&self.mark6) && !body.starts_with(&[6, 0]) {
-            return None;
-        }
+        body(packet).is_some_and(|body| body.starts_with(&self.mark6) || body.starts_with(&[6, 0]))
+    }
+
+    /// Whether a PKESK packet (header included) has version 3 and is for this key or names none.
+    pub fn is_for3(&self, packet: &[u8]) -> bool {
+        // A packet for an unknown recipient has a key id of zeros (RFC 9580, 5.1.1).
+        body(packet).is_some_and(|body| body.starts_with(&self.mark3) || body.starts_with(&[3, 0, 0, 0, 0, 0, 0, 0, 0]))
+    }
+
+    /// Unwraps a version 6 PKESK packet (header included).
+    pub fn unwrap6(&self, packet: &[u8], cipher: Cipher) -> Option<SessionKey> {
         let PKESK::V6(packet) = parse_pkesk(packet)? else { return None };
         let key = packet.decrypt(&mut self.pair.clone(), Some(SymmetricAlgorithm::from(cipher.id())))?;
         SessionKey::from_slice(&key).filter(|key| key.as_bytes().len() == cipher.key_len())
     }
 
-    /// Unwraps a version 3 PKESK packet (header included), where it is for this key or names none.
+    /// Unwraps a version 3 PKESK packet (header included).
     pub fn unwrap3(&self, packet: &[u8]) -> Option<(Cipher, SessionKey)> {
-        let body = body(packet)?;
-        // A packet for an unknown recipient has a key id of zeros (RFC 9580, 5.1.1).
-        if !body.starts_with(&self.mark3) && !body.starts_with(&[3, 0, 0, 0, 0, 0, 0, 0, 0]) {
-            return None;
-        }
         let PKESK::V3(packet) = parse_pkesk(packet)? else { return None };
         let (algorithm, key) = packet.decrypt(&mut self.pair.clone(), None)?;
         let cipher = Cipher::from_id(algorithm.into())?;

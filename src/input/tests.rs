@@ -226,3 +226,27 @@ fn a_full_buffer_and_a_failing_read_are_told_and_lose_nothing() {
     }
     assert_eq!(pieces, len / 2);
 }
+
+#[test]
+fn a_look_gives_what_is_taken_next_and_searches_once() {
+    let (pipe, mut writer) = pipe();
+    let mut reader = LineReader::new(vec![0; 64], 8, |len| Ok(vec![0; len]));
+    assert_eq!(reader.peek_piece(true), None);
+    for byte in b"abc" {
+        writer.write_all(&[*byte]).unwrap();
+        reader.fill(&pipe).unwrap();
+        assert_eq!(reader.peek_piece(false), None);
+        assert_eq!(reader.searched, reader.end);
+    }
+    writer.write_all(b"d\nlonger than eight\nx").unwrap();
+    reader.fill(&pipe).unwrap();
+    for (look, expected) in [(false, &b"abcd\n"[..]), (true, b"longer t"), (false, b"han eigh"), (true, b"t\n")] {
+        assert_eq!(reader.peek_piece(look), Some(expected));
+        assert_eq!(reader.peek_piece(!look), Some(expected));
+        assert_eq!(&*reader.next_piece().unwrap(), expected);
+    }
+    assert_eq!(reader.peek_piece(false), None);
+    assert_eq!(reader.peek_piece(true), Some(&b"x"[..]));
+    assert_eq!(&*reader.rest().unwrap(), b"x");
+    assert_eq!(reader.peek_piece(true), None);
+}

@@ -138,6 +138,11 @@ impl<'a> AgeFile<'a> {
         if stanzas.is_empty() { Err(AgeError::Header) } else { Ok(Self { stanzas, nonce, header, mac, payload }) }
     }
 
+    /// Length of the encrypted payload in bytes.
+    pub fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
     /// Decrypts into `plain`, which it replaces. Nothing is released unless all of it is authentic.
     pub fn open(&self, file_key: &[u8; FILE_KEY_LEN], plain: &mut Vec<u8>) -> Result<(), AgeError> {
         plain.clear();

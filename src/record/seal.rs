@@ -2,7 +2,7 @@
 //!
 //! Promises: after [`EpochSealer::seal`] returned, nothing in here helps to open the record or to make another in its
 //! slot; after [`EpochSealer::new`] returned, the epoch's session key and chain secret are gone. What is left in the
-//! table opens or forges only records that are still to come.
+//! table opens or forges only records that are still to come. Both leave traces on the stack, which is the caller's to wipe.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -66,7 +66,8 @@ pub fn table_len(profile: Profile, slots: u32) -> usize {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
-    /// Makes the keys of all slots. `table` has at least [`table_len`] bytes.
+    /// Makes the keys of all slots. `table` has at least [`table_len`] bytes. For the stack see [`EpochSealer::seal`].
+    #[inline(never)]
     pub fn new(recipients: Arc<Recipients>, key: &EpochKey, slots: u32, mut table: B) -> Result<Self, SealError> {
         let mut pkesks = Vec::new();
         let entries = table.as_mut().chunks_exact_mut(entry_len(recipients.profile()));
@@ -117,7 +118,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
 
     /// Seals `body` at the time `date` (seconds since 1970) in the next slot and appends the record to `out` in its
     /// framing.
-    /// The slot's keys are erased before it returns.
+    /// The slot's keys are erased before it returns; what the ciphers left on the stack lies below the caller's frame.
+    #[inline(never)]
     pub fn seal(&mut self, kind: Kind, date: u32, body: &[u8], framing: Framing, out: &mut Vec<u8>) -> Result<(), SealError> {
         if self.next == self.slots {
             return Err(SealError::UsedUp);

@@ -173,10 +173,15 @@ impl<'a> Seipd2<'a> {
     {
         let (ocb, ad) = (key.ocb::<C>(), associated_data(key.cipher));
         let (chunks, end_tag) = self.chunks.split_last_chunk::<TAG_LEN>().expect("parse wants two tags");
-        plain.reserve(chunks.len());
         let last = chunks.len().div_ceil(CHUNK + TAG_LEN) - 1;
         for (index, chunk) in chunks.chunks(CHUNK + TAG_LEN).enumerate() {
             let (text, tag) = chunk.split_last_chunk::<TAG_LEN>().ok_or(OpenError::Authentication)?;
+            // Room for all of it only when its beginning is right: a length that was announced may be wrong.
+            if index == 1 {
+                let mut whole = Vec::with_capacity(chunks.len());
+                whole.extend_from_slice(plain);
+                std::mem::replace(plain, whole).zeroize();
+            }
             let start = plain.len();
             plain.extend_from_slice(text);
             let end_ad = final_associated_data(key.cipher, plain.len());

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 
 use super::progress::EpochProgress;
 use super::state::{LockedState, State, StateError, StateFolder, recipients_digest};
-use crate::chain::{ChainKey, EpochKey, Kind, Progress};
-use crate::control::{Control, Event, Follows, Genesis, GenesisFingerprint, Hex, StreamId, WriterId};
+use crate::chain::{ChainKey, EpochKey, Kind, MIN_SLOTS, Progress};
+use crate::control::{Control, Event, Follows, Genesis, GenesisFingerprint, Hex, SecretHex, StreamId, WriterId};
 use crate::host::clock;
 use crate::host::memory::LockedBuffer;
 use crate::recipient::Recipients;
@@ -43,9 +43,9 @@ pub enum ClaimError {
     /// A key could not be sealed to, or there was no randomness.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// Another writer went over to other recipients.
-    #[error("another writer has gone over to other recipients")]
-    RecipientsChanged,
+    /// The log goes on in another stream: another writer went over to other recipients, or `restart` was asked for.
+    #[error("the log goes on in another stream")]
+    StreamEnded,
 }
 
 /// A genesis record as it stands at the head of every file of its stream.
@@ -120,11 +120,15 @@ impl ClaimSource {
         matches!(self, Self::Kept(_))
     }
 
-    /// Claims the next epoch, with `slots` slots. A kept stream is begun where there is none; where it is sealed to other
-    /// recipients, a stream that follows it is begun if `switch`, else that is an error.
-    pub fn claim(&self, claimant: &Claimant, slots: u32, switch: bool) -> Result<Claim, ClaimError> {
+    /// Claims the next epoch, with `slots` slots, of the stream `on` that the writer is on. A writer that is on none yet
+    /// begins a kept stream where there is none, and one that follows it where it is sealed to other recipients.
+    ///
+    /// What the chain and the public-key operations leave on the stack lies below the caller's frame: whoever goes on or ends
+    /// without sealing wipes it (`host::memory::wipe_stack`).
+    #[inline(never)]
+    pub fn claim(&self, claimant: &Claimant, slots: u32, on: Option<StreamId>) -> Result<Claim, ClaimError> {
         match self {
-            Self::Kept(folder) => claim_kept(folder, claimant, slots, switch),
+            Self::Kept(folder) => claim_kept(folder, claimant, slots, on),
             Self::Ephemeral(state) => {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let key = state.chain_key.epoch_key();
@@ -138,7 +142,18 @@ impl ClaimSource {
     }
 }
 
-/// Begins a stream that is kept nowhere, in place of `follows` if that could not be used.
+/// Begins a stream that follows the one in the folder, whoever writes to that: after an intrusion, when its chain is known
+/// to others.
+pub fn restart(folder: &StateFolder, claimant: &Claimant) -> Result<Claim, ClaimError> {
+    let locked = folder.lock()?;
+    let ours = recipients_digest(&claimant.recipients.terms());
+    let follows = locked.read()?.map(|old| Follows { stream: old.stream, genesis: old.genesis, why: "restart".to_owned() });
+    begin_kept(&locked, folder, claimant, MIN_SLOTS, ours, follows)
+}
+
+/// Begins a stream that is kept nowhere, in place of `follows` if that could not be used. For the stack see
+/// [`ClaimSource::claim`].
+#[inline(never)]
 pub fn begin_ephemeral(claimant: &Claimant, slots: u32, follows: Option<Follows>) -> Result<(ClaimSource, Claim), ClaimError> {
     let beginning = begin(claimant, slots, false, follows)?;
     let chain_key = beginning.first.next();
@@ -147,12 +162,13 @@ pub fn begin_ephemeral(claimant: &Claimant, slots: u32, follows: Option<Follows>
     Ok((ClaimSource::Ephemeral(Arc::new(Mutex::new(state))), claim))
 }
 
-fn claim_kept(folder: &StateFolder, claimant: &Claimant, slots: u32, switch: bool) -> Result<Claim, ClaimError> {
+fn claim_kept(folder: &StateFolder, claimant: &Claimant, slots: u32, on: Option<StreamId>) -> Result<Claim, ClaimError> {
     let locked = folder.lock()?;
-    let ours = recipients_digest(&claimant.recipients.fingerprints(), claimant.recipients.profile().name());
+    let ours = recipients_digest(&claimant.recipients.terms());
     match locked.read()? {
+        Some(state) if on.is_some_and(|on| on != state.stream) => Err(ClaimError::StreamEnded),
         Some(state) if state.recipients == ours => claim_next(&locked, folder, claimant, slots, state),
-        Some(_) if !switch => Err(ClaimError::RecipientsChanged),
+        Some(_) if on.is_some() => Err(ClaimError::StreamEnded),
         other => {
             let follows = other.map(|old| Follows { stream: old.stream, genesis: old.genesis, why: "recipients".to_owned() });
             begin_kept(&locked, folder, claimant, slots, ours, follows)
@@ -167,7 +183,7 @@ fn claim_next(
     slots: u32,
     state: State,
 ) -> Result<Claim, ClaimError> {
-    let genesis = Arc::new(GenesisRecord { record: folder.genesis()?, fingerprint: state.genesis });
+    let genesis = Arc::new(GenesisRecord { record: folder.genesis(&state.genesis)?, fingerprint: state.genesis });
     let key = state.chain_key.epoch_key();
     let progress = keep_progress(folder, state.stream, state.next_epoch, key.memory_progress())?;
     let claim = prepare(claimant, state.stream, genesis, state.next_epoch, key, slots, progress)?;
@@ -188,9 +204,15 @@ fn begin_kept(
     let progress = keep_progress(folder, beginning.stream, 0, beginning.key.memory_progress())?;
     let claim = beginning.into_claim(|_| progress);
     // On the disk before the state is: a state without its genesis could not be verified by anyone.
-    locked.store_genesis(&claim.genesis.record)?;
-    locked.write(&State { stream: claim.stream, next_epoch: 1, chain_key, genesis: claim.genesis.fingerprint, recipients })?;
-    Ok(claim)
+    let state = State { stream: claim.stream, next_epoch: 1, chain_key, genesis: claim.genesis.fingerprint, recipients };
+    match locked.begin(&claim.genesis.record, &state) {
+        Ok(()) => Ok(claim),
+        Err(error) => {
+            // Nobody knows this stream: its file would stay for ever.
+            claim.memory_progress.remove();
+            Err(error.into())
+        }
+    }
 }
 
 fn keep_progress(folder: &StateFolder, stream: StreamId, epoch: u64, progress: Progress) -> Result<EpochProgress, ClaimError> {
@@ -229,7 +251,7 @@ fn begin(claimant: &Claimant, slots: u32, kept: bool, follows: Option<Follows>) 
     let (mut stream, mut bytes) = ([0; 16], Zeroizing::new([0; 32]));
     getrandom::fill(&mut stream).map_err(SealError::Random)?;
     getrandom::fill(&mut bytes[..]).map_err(SealError::Random)?;
-    let (stream, first) = (Hex(stream), ChainKey::from_bytes(*bytes));
+    let (stream, first) = (Hex(stream), ChainKey::copy_of(&bytes));
     let key = first.epoch_key();
     let mut sealer = sealer(claimant, &key, slots)?;
     let (time, claimed) = (clock::now(), clock::boottime());
@@ -239,7 +261,7 @@ fn begin(claimant: &Claimant, slots: u32, kept: bool, follows: Option<Follows>) 
         writer: claimant.writer,
         time,
         event: Event::Genesis(Genesis {
-            chain_key: (*bytes).into(),
+            chain_key: SecretHex::copy_of(first.as_bytes()),
             slots,
             host: claimant.host.clone(),
             log: claimant.log.clone(),

@@ -8,15 +8,22 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::state::StateFolder;
 use crate::chain::Progress;
 use crate::control::{FoundProgress, Hex, StreamId};
 use crate::host::file::try_lock_exclusive;
 
+/// How often a lock is asked for that a killed process still has, and how long between.
+const DYING_TRIES: u32 = 500;
+const DYING_PAUSE: Duration = Duration::from_millis(2);
 const PREFIX: &str = "progress-";
 /// As many values as fit into one control record with room to spare; the rest waits for the next writer.
 const MAX_FOUND: usize = 2000;
+/// So often a value is read at most that its writer changes in the meantime, once each write of his.
+const READINGS: u32 = 1000;
 
 /// One epoch's progress, in a file that is locked as long as this lives, or in memory alone.
 pub struct EpochProgress {
@@ -37,8 +44,15 @@ impl EpochProgress {
         // A log's folder serves one stream after the other, whose epochs have the same numbers.
         let path = folder.join(format!("{PREFIX}{stream}-{epoch}"));
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        if !try_lock_exclusive(&file)? {
-            return Err(io::ErrorKind::WouldBlock.into());
+        // Under the stream's lock nobody but a killed writer can have it, who claimed this epoch and whose files the kernel
+        // has not all closed yet.
+        let mut tries = DYING_TRIES;
+        while !try_lock_exclusive(&file)? {
+            tries -= 1;
+            if tries == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            thread::sleep(DYING_PAUSE);
         }
         let stored = Self { progress, file: Some((path, file)) };
         stored.store()?;
@@ -75,61 +89,76 @@ impl EpochProgress {
     }
 }
 
-/// What was found of writers that are gone, and the files it is in, locked until the values are in a record.
-#[derive(Debug, Default)]
-pub struct Left {
-    /// The values.
-    pub values: Vec<FoundProgress>,
-    files: Vec<(PathBuf, File)>,
+/// The progress file of a writer that is gone, locked until its value is in a record.
+#[derive(Debug)]
+pub struct LeftProgress {
+    path: PathBuf,
+    _lock: File,
 }
 
-impl Left {
-    /// Reads every value whose lock can be had, for a record of the stream `stream`: streams that it follows may have left
-    /// some, too. To be called under the stream's lock.
-    pub fn collect(folder: &StateFolder, stream: StreamId) -> Self {
-        let mut left = Self::default();
-        left.read_folder(folder.runtime(), stream, |found, value| found.memory = Some(value));
-        left.read_folder(folder.path(), stream, |found, value| found.disk = Some(value));
-        left.values.sort_by_key(|found| (found.stream, found.epoch));
-        left
-    }
-
-    /// Removes the files: the record with the values is on the disk.
+impl LeftProgress {
+    /// Removes the file: the record with its value is on the disk.
     pub fn remove(self) {
-        for (path, _lock) in &self.files {
-            // Whatever stays is found again by the next writer.
-            let _ = fs::remove_file(path);
-        }
+        // Whatever stays is found again by the next writer.
+        let _ = fs::remove_file(&self.path);
     }
+}
 
-    fn read_folder(&mut self, folder: &Path, stream: StreamId, set: impl Fn(&mut FoundProgress, Hex<32>)) {
-        let Ok(entries) = fs::read_dir(folder) else { return };
-        for entry in entries.flatten() {
-            if self.files.len() >= MAX_FOUND {
-                break;
-            }
+/// The census for a record in the epoch `epoch` of `stream`: every earlier epoch that has a progress file, those of streams that
+/// this one follows among them, and the files of writers that are gone.
+///
+/// Epochs are claimed in order, so every earlier one had its file when this one was claimed. What is not found has its end in
+/// the log, or has lost its value. Files of later epochs are not touched: they may just be made.
+pub fn take_census(folder: &StateFolder, stream: StreamId, epoch: u64) -> io::Result<(Vec<FoundProgress>, Vec<LeftProgress>)> {
+    let (mut values, mut left) = (Vec::new(), Vec::new());
+    // First those in memory: which writers live shows there; files on the disk are made later.
+    for (folder, in_memory) in [(folder.runtime(), true), (folder.path(), false)] {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
             let name = entry.file_name();
-            let Some((of, epoch)) = name.to_str().and_then(parse_name) else { continue };
-            let of = (of != stream).then_some(of);
-            let Ok(file) = File::open(entry.path()) else { continue };
-            let mut value = [0; 32];
-            if !try_lock_exclusive(&file).unwrap_or(false) {
+            let Some((of, number)) = name.to_str().and_then(parse_name) else { continue };
+            if values.len() >= MAX_FOUND || (of == stream && number >= epoch) {
                 continue;
             }
+            // One that is gone by now has told its end.
+            let file = match File::open(entry.path()) {
+                Ok(file) => file,
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => continue,
+                Err(error) => return Err(error),
+            };
+            let of = (of != stream).then_some(of);
+            let known = values.iter().position(|found: &FoundProgress| (found.stream, found.epoch) == (of, number));
+            let is_live = known.is_some_and(|at| values[at].live) || !try_lock_exclusive(&file).unwrap_or(false);
             // A file that was made but has no value yet belongs to an epoch that was not used.
-            if file.read_exact_at(&mut value, 0).is_ok() {
-                match self.values.iter_mut().find(|found| (found.stream, found.epoch) == (of, epoch)) {
-                    Some(found) => set(found, Hex(value)),
-                    None => {
-                        let mut found = FoundProgress { stream: of, epoch, memory: None, disk: None };
-                        set(&mut found, Hex(value));
-                        self.values.push(found);
-                    }
-                }
+            if let Some(value) = read_value(&file) {
+                let at = known.unwrap_or_else(|| {
+                    values.push(FoundProgress { stream: of, epoch: number, memory: None, disk: None, live: false });
+                    values.len() - 1
+                });
+                *(if in_memory { &mut values[at].memory } else { &mut values[at].disk }) = Some(Hex(value));
+                values[at].live |= is_live;
             }
-            self.files.push((entry.path(), file));
+            if !is_live {
+                left.push(LeftProgress { path: entry.path(), _lock: file });
+            }
         }
     }
+    values.sort_by_key(|found| (found.stream, found.epoch));
+    Ok((values, left))
+}
+
+/// The value in a file that its writer may be writing to: read until it stays the same.
+fn read_value(file: &File) -> Option<[u8; 32]> {
+    let mut last = None;
+    for _ in 0..READINGS {
+        let mut value = [0; 32];
+        file.read_exact_at(&mut value, 0).ok()?;
+        if last == Some(value) {
+            return last;
+        }
+        last = Some(value);
+    }
+    None
 }
 
 /// The stream and the epoch that a file's name tells.
@@ -144,7 +173,7 @@ mod tests {
     use crate::chain::EpochKey;
 
     #[test]
-    fn only_what_no_live_writer_holds_is_found() {
+    fn a_census_tells_writers_that_live_from_those_that_are_gone() {
         let at = tempfile::tempdir().unwrap();
         let folder = StateFolder::new(&at.path().join("state"), &at.path().join("run"), Path::new("/var/log"), "x.log");
         let key = EpochKey::from_bytes([5; 32]);
@@ -153,22 +182,29 @@ mod tests {
         let disk = EpochProgress::create(folder.path(), stream, 3, key.disk_progress()).unwrap();
         memory.advance_to(9).unwrap();
         memory.advance_to(4).unwrap();
-        assert!(Left::collect(&folder, stream).values.is_empty());
+        let census = || take_census(&folder, stream, 9).unwrap();
+        let (mut reached, at_first) = (key.memory_progress(), key.disk_progress());
+        reached.advance_to(9);
+        let found = |live| FoundProgress {
+            stream: None,
+            epoch: 3,
+            memory: Some(Hex(*reached.value())),
+            disk: Some(Hex(*at_first.value())),
+            live,
+        };
+        let (values, left) = census();
+        assert_eq!((values, left.len()), (vec![found(true)], 0));
         drop((memory, disk));
         // The same epoch of a stream that this one follows.
         drop(EpochProgress::create(folder.runtime(), other, 3, key.memory_progress()).unwrap());
-        let left = Left::collect(&folder, stream);
-        let (mut expected, disk) = (key.memory_progress(), key.disk_progress());
-        expected.advance_to(9);
-        assert_eq!(
-            left.values,
-            [
-                FoundProgress { stream: None, epoch: 3, memory: Some(Hex(*expected.value())), disk: Some(Hex(*disk.value())) },
-                FoundProgress { stream: Some(other), epoch: 3, memory: Some(Hex(*key.memory_progress().value())), disk: None },
-            ]
-        );
-        assert!(Left::collect(&folder, stream).values.is_empty(), "somebody else holds them now");
-        left.remove();
-        assert!(Left::collect(&folder, stream).files.is_empty());
+        // The epoch that the census stands in.
+        let _own = EpochProgress::create(folder.runtime(), stream, 9, key.memory_progress()).unwrap();
+        let (values, left) = census();
+        let first = Some(Hex(*key.memory_progress().value()));
+        let followed = FoundProgress { stream: Some(other), epoch: 3, memory: first, disk: None, live: false };
+        assert_eq!(values, [found(false), followed]);
+        assert!(census().0.iter().all(|found| found.live), "somebody else holds them now");
+        left.into_iter().for_each(LeftProgress::remove);
+        assert_eq!(census().0, []);
     }
 }

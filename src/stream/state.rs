@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::chain::ChainKey;
 use crate::control::{GenesisFingerprint, Hex, StreamId};
 use crate::host::file::{lock_exclusive, set_no_cow};
 
 const MAGIC: &[u8; 16] = b"sealedlog state1";
+/// The genesis record of a stream whose state is not on the disk yet.
+const NEXT_GENESIS: &str = "genesis.next";
+/// More bytes than this no small file of the folder has.
+const MAX_SMALL: u64 = 1 << 20;
 /// Each slot has a block of its own, so that a torn write never reaches both.
 const SLOT_STRIDE: u64 = 4096;
 const FIELDS_LEN: usize = 16 + 8 + 16 + 8 + 32 + 32 + 32;
@@ -60,10 +64,10 @@ pub struct State {
     pub recipients: Hex<32>,
 }
 
-/// Tells sets of recipients apart.
-pub fn recipients_digest(fingerprints: &[String], profile: &str) -> Hex<32> {
+/// Tells sets of recipients apart, by their [`Recipients::terms`](crate::recipient::Recipients::terms).
+pub fn recipients_digest(terms: &[String]) -> Hex<32> {
     let mut hash = Sha256::new();
-    for text in fingerprints.iter().map(String::as_str).chain([profile]) {
+    for text in terms {
         hash.update(text.as_bytes());
         hash.update([0]);
     }
@@ -73,12 +77,18 @@ pub fn recipients_digest(fingerprints: &[String], profile: &str) -> Hex<32> {
 /// What `mark` and `status` need to find a stream's file and keys again. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// Folder and name template of the log, suffix included.
+    /// Folder and name template of the log, without the suffix of the record format.
     pub log: PathBuf,
+    /// The host that the genesis record names.
+    #[serde(default)]
+    pub host: String,
     /// Key files and folders.
     pub keys: Vec<PathBuf>,
     /// `binary` or `base64`.
     pub framing: String,
+    /// The profile that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
 }
 
 /// The newest file of a stream.
@@ -86,8 +96,8 @@ pub struct Config {
 pub struct NewestSegment {
     /// Its number, from 0.
     pub segment: u64,
-    /// Its name without folder.
-    pub name: String,
+    /// Where it was made.
+    pub path: PathBuf,
 }
 
 /// The folder with one stream's state.
@@ -114,6 +124,23 @@ impl StateFolder {
     pub fn new(state_dir: &Path, runtime_dir: &Path, log_folder: &Path, template: &str) -> Self {
         let name = folder_name(log_folder, template);
         Self { path: state_dir.join(&name), runtime: runtime_dir.join(name) }
+    }
+
+    /// The folders of all logs that have one, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// Where the state directory cannot be read.
+    pub fn all(state_dir: &Path, runtime_dir: &Path) -> io::Result<Vec<Self>> {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(state_dir)? {
+            let (entry, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+            if entry.join("state").is_file() {
+                folders.push(Self { path: entry, runtime: runtime_dir.join(name) });
+            }
+        }
+        folders.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(folders)
     }
 
     /// The folder for what outlives a boot.
@@ -155,15 +182,29 @@ impl StateFolder {
         Ok(LockedState { folder: self.clone(), file })
     }
 
-    /// The stored genesis record, without framing.
-    pub fn genesis(&self) -> Result<Vec<u8>, StateError> {
+    /// The stored genesis record with this fingerprint, without framing.
+    pub fn genesis(&self, fingerprint: &GenesisFingerprint) -> Result<Vec<u8>, StateError> {
         let path = self.path.join("genesis");
-        fs::read(&path).map_err(|source| StateError::Io { what: "cannot read the genesis record", path, source })
+        let failed = |source| StateError::Io { what: "cannot read the genesis record", path: path.clone(), source };
+        let next = self.path.join(NEXT_GENESIS);
+        if let Ok(record) = fs::read(&next)
+            .map_err(drop)
+            .and_then(|record| if GenesisFingerprint::of(&record) == *fingerprint { Ok(record) } else { Err(()) })
+        {
+            // Who stored it came no further than to the state.
+            fs::rename(&next, &path).map_err(failed)?;
+            return Ok(record);
+        }
+        let record = fs::read(&path).map_err(failed)?;
+        if GenesisFingerprint::of(&record) != *fingerprint {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is that of another stream")));
+        }
+        Ok(record)
     }
 
     /// What was stored of the log's file and keys.
     pub fn config(&self) -> Option<Config> {
-        serde_json::from_slice(&fs::read(self.path.join("config")).ok()?).ok()
+        serde_json::from_slice(&read_small(&self.path.join("config")).ok()?).ok()
     }
 
     /// Stores what `mark` and `status` need, where it is not there yet.
@@ -176,7 +217,7 @@ impl StateFolder {
 
     /// The newest file, if there is one.
     pub fn newest_segment(&self) -> Option<NewestSegment> {
-        serde_json::from_slice(&fs::read(self.path.join("segment")).ok()?).ok()
+        serde_json::from_slice(&read_small(&self.path.join("segment")).ok()?).ok()
     }
 
     /// Replaces a small file without secrets.
@@ -251,22 +292,47 @@ impl LockedState {
         written.map_err(|source| self.error("cannot write the state", source))
     }
 
-    /// Stores a genesis record, without framing, and brings it to the disk.
-    pub fn store_genesis(&self, record: &[u8]) -> Result<(), StateError> {
-        self.folder.store("genesis", record)
+    /// Begins a stream: its genesis record, without framing, is on the disk before its state is.
+    pub fn begin(&self, record: &[u8], state: &State) -> Result<(), StateError> {
+        self.folder.store(NEXT_GENESIS, record)?;
+        self.write(state)?;
+        self.folder.genesis(&state.genesis).map(drop)
+    }
+
+    /// Notes a file that is gone on in.
+    pub fn note_file(&self, path: &Path) -> Result<(), StateError> {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let newest = self.folder.newest_segment();
+        if newest.as_ref().is_some_and(|newest| newest.path == path) {
+            return Ok(());
+        }
+        let newest = NewestSegment { segment: newest.map_or(0, |newest| newest.segment), path };
+        self.folder.store("segment", &serde_json::to_vec(&newest).expect("a number and a path have a form in JSON"))
     }
 
     /// Notes a new file; its number.
-    pub fn next_segment(&self, name: &str) -> Result<u64, StateError> {
+    pub fn next_segment(&self, path: &Path) -> Result<u64, StateError> {
         let segment = self.folder.newest_segment().map_or(0, |newest| newest.segment + 1);
-        let newest = NewestSegment { segment, name: name.to_owned() };
-        self.folder.store("segment", &serde_json::to_vec(&newest).expect("a number and a name have a form in JSON"))?;
+        let newest = NewestSegment { segment, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) };
+        self.folder.store("segment", &serde_json::to_vec(&newest).expect("a number and a path have a form in JSON"))?;
         Ok(segment)
     }
 
     fn error(&self, what: &'static str, source: io::Error) -> StateError {
         StateError::Io { what, path: self.folder.path.join("state"), source }
     }
+}
+
+/// Reads a file of the state folder, whose owner may not be a friend: nothing that waits, or never ends.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut content = Vec::new();
+    file.take(MAX_SMALL).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Magic, counter, stream, epoch, chain key, genesis fingerprint, recipients, and SHA-256 over all that.
@@ -300,9 +366,9 @@ fn decode(bytes: &[u8; SLOT_LEN]) -> Option<(u64, State)> {
     let counter = u64::from_be_bytes(take(&mut rest)?);
     let stream = Hex(take(&mut rest)?);
     let next_epoch = u64::from_be_bytes(take(&mut rest)?);
-    let mut key: [u8; 32] = take(&mut rest)?;
-    let chain_key = ChainKey::from_bytes(key);
-    key.zeroize();
+    let (key, after) = rest.split_first_chunk()?;
+    let chain_key = ChainKey::copy_of(key);
+    rest = after;
     let genesis = GenesisFingerprint::from_bytes(take(&mut rest)?);
     Some((counter, State { stream, next_epoch, chain_key, genesis, recipients: Hex(take(&mut rest)?) }))
 }
@@ -323,7 +389,7 @@ mod tests {
             next_epoch: epoch,
             chain_key: ChainKey::from_bytes([epoch as u8 + 100; 32]),
             genesis: GenesisFingerprint::of(b"genesis"),
-            recipients: recipients_digest(&["a".to_owned()], "age"),
+            recipients: recipients_digest(&["a".to_owned()]),
         }
     }
 

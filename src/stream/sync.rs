@@ -5,9 +5,9 @@
 
 use std::fs::File;
 use std::io;
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
-use super::progress::{EpochProgress, Left};
+use super::progress::{EpochProgress, LeftProgress};
 use super::state::StateFolder;
 use crate::chain::Progress;
 use crate::control::StreamId;
@@ -36,32 +36,49 @@ pub struct SyncedEpoch {
     pub folder: StateFolder,
 }
 
+/// What went wrong in a synchronisation.
+#[derive(Debug)]
+pub enum SyncError {
+    /// The log may not be on the disk.
+    Log(io::Error),
+    /// It is, but progress on disk does not say so.
+    Progress(io::Error),
+}
+
 /// A synchronisation that runs.
 pub struct Sync {
     /// The stream of the epoch whose progress it moves on; zeros without one.
     pub stream: StreamId,
     /// That epoch.
     pub epoch: u64,
-    thread: JoinHandle<(DiskProgress, io::Result<()>)>,
+    thread: JoinHandle<(DiskProgress, Result<(), SyncError>)>,
 }
 
 impl Sync {
-    /// Brings a file to the disk; then what was found of dead writers and the progress of ended epochs is removed, and
-    /// that of the epoch in use moved on.
-    pub fn start(file: File, left: Option<Left>, ended: Vec<EpochProgress>, active: Option<SyncedEpoch>) -> Self {
+    /// Brings a file to the disk; then the progress of writers that are gone and the progress of ended epochs is removed,
+    /// and that of the epoch in use moved on.
+    ///
+    /// # Errors
+    ///
+    /// Where no thread can be had: nothing was done, and of the progress that was handed in the files are left.
+    pub fn start(
+        file: File,
+        left: Vec<LeftProgress>,
+        ended: Vec<EpochProgress>,
+        active: Option<SyncedEpoch>,
+    ) -> io::Result<Self> {
         let (stream, epoch) = active.as_ref().map_or_else(Default::default, |active| (active.stream, active.epoch));
-        let thread = std::thread::spawn(move || {
+        let thread = Builder::new().spawn(move || {
             if let Err(error) = file.sync_data() {
                 // What was to be removed stays, and is found by the next writer.
-                return (active.map_or(DiskProgress::Away, |active| active.disk), Err(error));
+                return (active.map_or(DiskProgress::Away, |active| active.disk), Err(SyncError::Log(error)));
             }
-            if let Some(left) = left {
-                left.remove();
-            }
+            left.into_iter().for_each(LeftProgress::remove);
             ended.into_iter().for_each(EpochProgress::remove);
-            active.map_or((DiskProgress::Away, Ok(())), move_on)
-        });
-        Self { stream, epoch, thread }
+            let (disk, moved) = active.map_or((DiskProgress::Away, Ok(())), move_on);
+            (disk, moved.map_err(SyncError::Progress))
+        })?;
+        Ok(Self { stream, epoch, thread })
     }
 
     /// Whether its result can be had without waiting.
@@ -70,8 +87,10 @@ impl Sync {
     }
 
     /// Waits for its end: progress as it stands now, and how it went.
-    pub fn join(self) -> (DiskProgress, io::Result<()>) {
-        self.thread.join().unwrap_or_else(|_| (DiskProgress::Away, Err(io::Error::other("the synchronisation died"))))
+    pub fn join(self) -> (DiskProgress, Result<(), SyncError>) {
+        self.thread
+            .join()
+            .unwrap_or_else(|_| (DiskProgress::Away, Err(SyncError::Log(io::Error::other("the synchronisation died")))))
     }
 }
 

@@ -5,33 +5,32 @@
 //! stream that is kept nowhere if need be. Nothing is opened or claimed before it is needed.
 #![forbid(unsafe_code)]
 
+mod epochs;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::claim::{self, Claim, ClaimError, ClaimSource, Claimant, GenesisRecord, seconds};
-use super::progress::{EpochProgress, Left};
+use self::epochs::{ActiveEpoch, Prepared};
+use super::claim::{Claim, ClaimError, ClaimSource, Claimant, seconds};
+use super::progress::{EpochProgress, LeftProgress};
 use super::state::{Config, StateError, StateFolder};
-use super::sync::{DiskProgress, Sync, SyncedEpoch};
-use crate::chain::{Kind, MAX_SLOTS, MIN_SLOTS};
+use super::sync::{DiskProgress, Sync, SyncError, SyncedEpoch};
+use crate::chain::{Kind, MIN_SLOTS};
 use crate::control::{
-    Close, Control, Ephemeral, Epoch, Event, Follows, FoundProgress, Gap, GenesisFingerprint, Hex, RecipientsChanged, Resume,
-    SecretHex, Segment, SegmentBefore, StreamId, UsedEpoch,
+    Control, Event, Gap, GenesisFingerprint, Mark, RecipientsChanged, Resume, Segment, SegmentBefore, StreamId, UsedEpoch,
 };
 use crate::host::clock::{self, ClockJump};
-use crate::host::memory::LockedBuffer;
-use crate::host::process::boot_id;
 use crate::recipient::Recipients;
 use crate::record::Framing;
-use crate::record::seal::{EpochSealer, SealError};
+use crate::record::seal::SealError;
 use crate::segment::{Appender, Batch, Found, LogFile, Sink};
 
 /// An epoch ends this long after its claim, used up or not.
@@ -102,20 +101,8 @@ pub struct WriterOptions {
     pub framing: Framing,
     /// How often a state that could not be used is tried again.
     pub retry_state: Duration,
-}
-
-/// The epoch in use.
-struct ActiveEpoch {
-    stream: StreamId,
-    genesis: Arc<GenesisRecord>,
-    epoch: u64,
-    sealer: EpochSealer<LockedBuffer>,
-    memory: EpochProgress,
-    disk: DiskProgress,
-    claimed: Duration,
-    /// When its first slot was used.
-    begun: Duration,
-    kept: bool,
+    /// A mark is sealed when nothing was written for so long.
+    pub mark_idle: Option<Duration>,
 }
 
 /// Seals lines and appends them. See the module's description.
@@ -125,17 +112,20 @@ pub struct Writer {
     /// The kept stream could not be used; when to try again.
     retry: Option<Duration>,
     epoch: Option<ActiveEpoch>,
-    prepared: VecDeque<JoinHandle<Result<Claim, ClaimError>>>,
+    prepared: VecDeque<Prepared>,
     slots: u32,
     sink: Option<Sink>,
     batch: Batch,
     /// Progress files of epochs whose records are all in the batch or the file.
     ended_memory: Vec<EpochProgress>,
     ended_disk: Vec<EpochProgress>,
-    left: Option<Left>,
+    /// Files of writers that are gone, which go when the record that tells their values is on the disk.
+    left: Vec<LeftProgress>,
     sync: Option<Sync>,
     synced: Duration,
     looked: Duration,
+    /// When records were last written.
+    written: Duration,
     dirty: bool,
     clock_jump: ClockJump,
     last_used: Option<UsedEpoch>,
@@ -160,10 +150,11 @@ impl Writer {
             batch: Batch::default(),
             ended_memory: Vec::new(),
             ended_disk: Vec::new(),
-            left: None,
+            left: Vec::new(),
             sync: None,
             synced: now,
             looked: now,
+            written: now,
             dirty: false,
             clock_jump: ClockJump::new(),
             last_used: None,
@@ -218,28 +209,55 @@ impl Writer {
             found = Found { length: 0, torn: 0 };
         }
         self.sink = Some(Sink::File(file));
-        self.begin_file(path, found).inspect_err(|_| self.give_up_file())
+        self.next_claim().and_then(|claim| self.begin_file(path, found, claim)).inspect_err(|_| self.give_up_file())
+    }
+
+    /// Goes on in the file at `path` with an epoch of the kept stream that is claimed for it, and with no other. The
+    /// genesis fingerprint of its stream.
+    pub fn enter_with(
+        &mut self,
+        path: &Path,
+        claim: impl FnOnce(&StateFolder, &Claimant) -> Result<Claim, ClaimError>,
+    ) -> Result<GenesisFingerprint, WriteError> {
+        let open = |source| WriteError::Open { path: path.to_owned(), source };
+        let folder = self.options.state.clone().ok_or_else(|| open(io::ErrorKind::NotFound.into()))?;
+        // First, so that nothing has changed where this fails.
+        let (file, found) = LogFile::open(path, self.options.framing, &self.recipients().marks()).map_err(open)?;
+        let claim = claim(&folder, &self.options.claimant)?;
+        let genesis = claim.genesis.fingerprint;
+        self.source = Some(ClaimSource::Kept(folder));
+        self.sink = Some(Sink::File(file));
+        self.begin_file(path, found, claim).and_then(|()| self.flush())?;
+        Ok(genesis)
     }
 
     /// Writes through a descriptor, as a fresh stream.
     pub fn enter_through(&mut self, out: File) -> Result<(), WriteError> {
         self.sink = Some(Sink::Through(Appender::new(out, self.options.framing)));
-        self.begin_file(Path::new("-"), Found { length: 0, torn: 0 }).inspect_err(|_| self.give_up_file())
+        let nothing = Found { length: 0, torn: 0 };
+        self.next_claim().and_then(|claim| self.begin_file(Path::new("-"), nothing, claim)).inspect_err(|_| self.give_up_file())
     }
 
     /// A file that could not be begun is begun anew the next time.
     fn give_up_file(&mut self) {
         self.end_epoch();
-        self.sink = None;
+        // What the file was to begin with; the next census tells of the epoch.
+        (self.batch, self.sink) = (Batch::default(), None);
+        self.ended_memory.clear();
     }
 
     /// Ends the epoch in use, with everything written and on the disk, and closes the file.
     fn leave(&mut self, why: &str) -> Result<(), WriteError> {
+        if self.sink.is_none() {
+            return Ok(());
+        }
         if self.epoch.is_some() {
             self.close_epoch(why)?;
         }
+        // A file begins with other records than those of an epoch that nobody needs.
+        self.end_prepared()?;
         self.flush()?;
-        self.sync_now();
+        self.sync();
         if let Some(Sink::File(file)) = self.sink.take() {
             let name = file.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             self.before = Some((name, file.length().unwrap_or(0)));
@@ -247,16 +265,13 @@ impl Writer {
         Ok(())
     }
 
-    fn begin_file(&mut self, path: &Path, found: Found) -> Result<(), WriteError> {
+    fn begin_file(&mut self, path: &Path, found: Found, claim: Claim) -> Result<(), WriteError> {
         let now = clock::now();
-        let claim = self.next_claim()?;
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let left = self.collect_left(claim.stream);
-        let progress = left.values.clone();
+        let progress = self.take_census(claim.stream, claim.epoch);
         let event = if found.length == 0 {
             let before = self.before.take().map(|(name, length)| SegmentBefore { name, length, last: self.last_used });
             let segment = match &self.source {
-                Some(ClaimSource::Kept(folder)) => match folder.lock().and_then(|locked| locked.next_segment(&name)) {
+                Some(ClaimSource::Kept(folder)) => match folder.lock().and_then(|locked| locked.next_segment(path)) {
                     Ok(segment) => segment,
                     Err(error) => {
                         self.warnings.push(Warning::State(error));
@@ -267,12 +282,37 @@ impl Writer {
             };
             Event::Segment(Segment { segment, before, progress })
         } else {
+            self.note_file(path);
             Event::Resume(Resume { length: found.length, torn: found.torn, progress })
         };
-        self.begin_epoch(claim, found.length == 0)?;
+        self.begin_epoch(claim, found.length == 0, None)?;
         self.control(event, now)?;
-        self.left = Some(left);
+        self.sync_soon();
         Ok(())
+    }
+
+    /// Stores where the log is found, for `mark` and `restart`.
+    fn note_file(&mut self, path: &Path) {
+        if let Some(ClaimSource::Kept(folder)) = &self.source
+            && let Err(error) = folder.lock().and_then(|locked| locked.note_file(path))
+        {
+            self.warnings.push(Warning::State(error));
+        }
+    }
+
+    /// The first records of a file come to the disk as soon as they are written.
+    fn sync_soon(&mut self) {
+        self.synced = Duration::ZERO;
+    }
+
+    /// Seals into the batch how far all writers of the stream have come.
+    pub fn mark(&mut self) -> Result<(), WriteError> {
+        self.room()?;
+        let Some(epoch) = self.epoch.as_ref().filter(|epoch| epoch.kept) else { return Ok(()) };
+        match self.take_census(epoch.stream, epoch.epoch) {
+            Some(progress) => self.control(Event::Mark(Mark { progress }), clock::now()),
+            None => Ok(()),
+        }
     }
 
     /// Seals one line, or a piece of one, as its time says, into the batch.
@@ -295,7 +335,7 @@ impl Writer {
     /// Writes what waits, and moves progress on.
     pub fn flush(&mut self) -> Result<(), WriteError> {
         if let Some(sink) = self.sink.as_mut().filter(|_| !self.batch.is_empty()) {
-            self.dirty = true;
+            (self.dirty, self.written) = (matches!(sink, Sink::File(_)), clock::boottime());
             if let Err(source) = sink.append(&mut self.batch) {
                 let path = match sink {
                     Sink::File(file) => file.path().to_owned(),
@@ -303,6 +343,10 @@ impl Writer {
                 };
                 return Err(WriteError::Append { path, source });
             }
+        }
+        if !self.batch.is_empty() {
+            let path = self.options.config.log.clone();
+            return Err(WriteError::Open { path, source: io::ErrorKind::NotConnected.into() });
         }
         for ended in self.ended_memory.drain(..) {
             ended.remove();
@@ -312,8 +356,8 @@ impl Writer {
         {
             self.warnings.push(Warning::Progress(error));
         }
-        if self.left.is_some() {
-            self.start_sync();
+        if !self.left.is_empty() {
+            self.sync_soon();
         }
         Ok(())
     }
@@ -333,6 +377,13 @@ impl Writer {
             self.start_sync();
         }
         self.look_if_due()?;
+        let mark = self.options.mark_idle.filter(|_| self.is_open()).map(|idle| self.written + idle);
+        if mark.is_some_and(|at| now >= at) {
+            // Also where there is nothing to mark: not again before the time has passed once more.
+            self.written = now;
+            self.mark()?;
+            self.flush()?;
+        }
         if self.retry.is_some_and(|at| now >= at) && self.epoch.is_some() {
             self.return_to_state()?;
         }
@@ -343,7 +394,8 @@ impl Writer {
             self.synced + SYNC_INTERVAL
         });
         let retry = self.epoch.is_some().then_some(self.retry).flatten();
-        Ok([epoch, sync, retry].into_iter().flatten().min().map(|at| at.saturating_sub(now)))
+        let mark = self.options.mark_idle.filter(|_| self.is_open()).map(|idle| self.written + idle);
+        Ok([epoch, sync, retry, mark].into_iter().flatten().min().map(|at| at.saturating_sub(now)))
     }
 
     /// Looks after the file unless that was done a moment ago: before lines go where nobody finds them.
@@ -376,10 +428,10 @@ impl Writer {
     ) -> Result<(), WriteError> {
         // First, so that nothing has changed where this fails.
         self.flush()?;
-        if self.epoch.is_some() {
+        if self.epoch.is_some() || (self.sink.is_some() && self.last_used.is_some()) {
             // The stream needs a slot for its last word, which is claimed while it is still the one of the state.
             match self.room() {
-                Err(WriteError::Claim(ClaimError::RecipientsChanged)) => {}
+                Err(WriteError::Claim(ClaimError::StreamEnded)) => {}
                 other => other?,
             }
         }
@@ -406,51 +458,42 @@ impl Writer {
             self.close_epoch("keys")?;
         }
         (self.source, self.last_used) = (Some(source), None);
-        let Some((framing, path)) = elsewhere else { return self.begin_in_file(claim) };
-        self.prepared.push_back(std::thread::spawn(|| Ok(claim)));
+        let Some((framing, path)) = elsewhere else {
+            self.begin_in_file(claim)?;
+            return self.flush();
+        };
         let left = self.leave("keys");
         if left.is_err() {
             // The records that take leave of the old stream are lost, but no line: what follows is of another form and must
-            // not come into this file.
+            // not come into this file. Their progress stays where it is, for the next census.
             (self.batch, self.sink) = (Batch::default(), None);
+            self.ended_memory.clear();
         }
+        self.prepared.push_back(Prepared::Ready(Box::new(claim)));
         self.options.framing = framing;
+        self.options.config.framing = framing.name().to_owned();
         left.and_then(|()| self.enter(&path, false))
-    }
-
-    /// The first epoch for new recipients, in the kept stream if it can be had.
-    fn claim_for_recipients(&mut self) -> Result<(ClaimSource, Claim), WriteError> {
-        let follows = self.followed("recipients");
-        match &self.options.state {
-            Some(folder) if self.retry.is_none() => {
-                let source = ClaimSource::Kept(folder.clone());
-                match source.claim(&self.options.claimant, MIN_SLOTS, true) {
-                    Ok(claim) => Ok((source, claim)),
-                    Err(error) => self.go_ephemeral(error, follows),
-                }
-            }
-            _ => Ok(claim::begin_ephemeral(&self.options.claimant, MIN_SLOTS, follows)?),
-        }
-    }
-
-    /// The stream in use, as the one that another follows.
-    fn followed(&self, why: &str) -> Option<Follows> {
-        self.last_stream.map(|(stream, genesis)| Follows { stream, genesis, why: why.to_owned() })
     }
 
     /// Goes on in the open file with an epoch of another stream.
     fn begin_in_file(&mut self, claim: Claim) -> Result<(), WriteError> {
-        let (length, left) = (self.length(), self.collect_left(claim.stream));
-        self.begin_epoch(claim, true)?;
-        self.control(Event::Resume(Resume { length, torn: 0, progress: left.values.clone() }), clock::now())?;
-        self.left = Some(left);
-        self.flush()
+        if let Some(Sink::File(file)) = &self.sink {
+            let path = file.path().to_owned();
+            self.note_file(&path);
+        }
+        let (length, progress) = (self.length(), self.take_census(claim.stream, claim.epoch));
+        self.begin_epoch(claim, true, None)?;
+        self.control(Event::Resume(Resume { length, torn: 0, progress }), clock::now())?;
+        self.sync_soon();
+        Ok(())
     }
 
     /// Ends the stream's part of this writer: everything is in the file, on the disk, and told.
     pub fn finish(&mut self) -> Result<(), WriteError> {
-        self.end_prepared()?;
-        self.leave("exit")
+        let left = self.leave("exit");
+        // What was claimed and not used is told by whoever finds its progress.
+        self.prepared.clear();
+        left
     }
 
     /// Seals a control record in the next slot.
@@ -471,192 +514,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes sure that the epoch in use has a free slot.
-    fn room(&mut self) -> Result<(), WriteError> {
-        if self.epoch.as_ref().is_some_and(|epoch| epoch.sealer.next_slot() < epoch.sealer.slots()) {
-            return Ok(());
-        }
-        self.end_epoch();
-        let claim = self.next_claim()?;
-        self.begin_epoch(claim, false)
-    }
-
-    /// Claims the next epoch on another thread, so that the line path does not wait for the disk.
-    fn prepare_next(&mut self) {
-        let (Some(epoch), Some(source)) = (&self.epoch, &self.source) else { return };
-        let now = clock::boottime();
-        if now >= epoch.claimed + EPOCH_LIFE / 2 {
-            // It will be closed by its age before it is used up.
-            return;
-        }
-        if now < epoch.begun + FAST / 2 {
-            self.slots = (epoch.sealer.slots() * 2).min(MAX_SLOTS);
-        }
-        let (source, claimant, slots) = (source.clone(), self.options.claimant.clone(), self.slots);
-        self.prepared.push_back(std::thread::spawn(move || source.claim(&claimant, slots, false)));
-    }
-
-    /// The prepared epoch, or one claimed now; of a stream that is kept nowhere if there is no other way.
-    fn next_claim(&mut self) -> Result<Claim, WriteError> {
-        while let Some(prepared) = self.prepared.pop_front() {
-            match prepared.join() {
-                Ok(Ok(claim)) if clock::boottime() < claim.claimed + EPOCH_LIFE => return Ok(claim),
-                Ok(Ok(claim)) => self.end_unused(claim)?,
-                // A failed preparation is tried again here, where its error can be told.
-                Ok(Err(_)) | Err(_) => {}
-            }
-        }
-        if self.source.is_none() && self.options.state.is_none() {
-            let (source, claim) = claim::begin_ephemeral(&self.options.claimant, self.slots, None)?;
-            self.source = Some(source);
-            return Ok(claim);
-        }
-        let kept =
-            self.options.state.clone().filter(|_| self.retry.is_none_or(|at| clock::boottime() >= at)).map(ClaimSource::Kept);
-        let first = self.epoch.is_none() && self.last_used.is_none();
-        let source = match (&self.source, kept) {
-            (Some(source), _) if !source.is_kept() => source.clone(),
-            (_, Some(kept)) => kept,
-            (_, None) => return self.ephemeral_claim(None),
-        };
-        match source.claim(&self.options.claimant, self.slots, first) {
-            Ok(claim) => {
-                if let (true, Some(folder)) = (source.is_kept(), &self.options.state) {
-                    let _ = folder.store_config(&self.options.config);
-                }
-                self.source = Some(source);
-                Ok(claim)
-            }
-            Err(error @ (ClaimError::Seal(_) | ClaimError::RecipientsChanged)) => Err(error.into()),
-            Err(error) => self.ephemeral_claim(Some(error)),
-        }
-    }
-
-    fn ephemeral_claim(&mut self, error: Option<ClaimError>) -> Result<Claim, WriteError> {
-        let follows = self.followed("claim");
-        let (source, claim) = match error {
-            Some(error) => self.go_ephemeral(error, follows)?,
-            None => claim::begin_ephemeral(&self.options.claimant, self.slots, follows)?,
-        };
-        self.source = Some(source);
-        Ok(claim)
-    }
-
-    fn go_ephemeral(&mut self, error: ClaimError, follows: Option<Follows>) -> Result<(ClaimSource, Claim), WriteError> {
-        self.warnings.push(Warning::Ephemeral(error));
-        self.retry = Some(clock::boottime() + self.options.retry_state);
-        Ok(claim::begin_ephemeral(&self.options.claimant, self.slots, follows)?)
-    }
-
-    /// Tries the kept stream again; where it can be had, it goes on with a record that names what stood in for it.
-    fn return_to_state(&mut self) -> Result<(), WriteError> {
-        let (Some(folder), Some(epoch)) = (&self.options.state, &self.epoch) else { return Ok(()) };
-        let source = ClaimSource::Kept(folder.clone());
-        let Ok(claim) = source.claim(&self.options.claimant, MIN_SLOTS, true) else {
-            self.retry = Some(clock::boottime() + self.options.retry_state);
-            return Ok(());
-        };
-        let (genesis, number) = (epoch.genesis.fingerprint, epoch.epoch);
-        self.end_prepared()?;
-        let progress = FoundProgress { stream: None, epoch: number, memory: Some(self.close_epoch("state")?), disk: None };
-        self.flush()?;
-        (self.source, self.last_used, self.retry) = (Some(source), None, None);
-        self.begin_in_file(claim)?;
-        self.control(Event::Ephemeral(Ephemeral { genesis, progress }), clock::now())?;
-        self.flush()
-    }
-
-    /// Makes a claimed epoch the one in use: its genesis where the stream or the file begins, and its `epoch` record.
-    fn begin_epoch(&mut self, claim: Claim, with_genesis: bool) -> Result<(), WriteError> {
-        debug_assert!(self.epoch.is_none(), "the epoch before is ended first");
-        if with_genesis || claim.epoch == 0 {
-            crate::record::framing::write(self.options.framing, &claim.genesis.record, self.batch.buffer());
-            self.batch.commit();
-        }
-        let kept = self.source.as_ref().is_some_and(ClaimSource::is_kept);
-        let (slots, before, now) = (claim.sealer.slots(), self.last_used.take(), clock::boottime());
-        self.last_stream = Some((claim.stream, claim.genesis.fingerprint));
-        self.epoch = Some(ActiveEpoch {
-            stream: claim.stream,
-            genesis: claim.genesis,
-            epoch: claim.epoch,
-            sealer: claim.sealer,
-            memory: claim.memory_progress,
-            disk: DiskProgress::Unstored(claim.disk_progress),
-            claimed: claim.claimed,
-            begun: now,
-            kept,
-        });
-        if claim.epoch > 0 {
-            let epoch_key = SecretHex::from(*claim.key.as_bytes());
-            let epoch = Epoch { epoch: claim.epoch, epoch_key, slots, before, boot: boot_id().unwrap_or_default() };
-            let control = Control {
-                v: 1,
-                stream: claim.stream,
-                writer: self.options.claimant.writer,
-                time: claim.time,
-                event: Event::Epoch(epoch),
-            };
-            self.append(Kind::Control, &control.body(), seconds(clock::now()))?;
-        }
-        Ok(())
-    }
-
-    /// Says in the epoch in use that it ends here, where it has a slot left, and ends it. Returns its last progress value.
-    fn close_epoch(&mut self, why: &str) -> Result<Hex<32>, WriteError> {
-        let Some(epoch) = &self.epoch else { return Ok(Hex([0; 32])) };
-        let slots = epoch.sealer.next_slot();
-        if slots < epoch.sealer.slots() {
-            let (stream, writer, time) = (epoch.stream, self.options.claimant.writer, clock::now());
-            let control = Control { v: 1, stream, writer, time, event: Event::Close(Close { slots, why: why.to_owned() }) };
-            self.append(Kind::Control, &control.body(), seconds(time))?;
-        }
-        self.slots = MIN_SLOTS.max(slots.next_power_of_two().min(self.slots));
-        let epoch = self.epoch.as_ref().expect("it was there above");
-        let mut progress = epoch.memory.progress().clone();
-        progress.advance_to(epoch.sealer.next_slot());
-        self.end_epoch();
-        Ok(Hex(*progress.value()))
-    }
-
-    /// Takes leave of the epoch in use: all that it will ever have is in the batch or the file.
-    fn end_epoch(&mut self) {
-        if let Some(epoch) = self.epoch.take() {
-            let (used, mut progress) = (epoch.sealer.next_slot(), epoch.memory.progress().clone());
-            progress.advance_to(used);
-            self.last_used = Some(UsedEpoch { epoch: epoch.epoch, used, progress: Hex(*progress.value()) });
-            self.ended_memory.push(epoch.memory);
-            if let DiskProgress::Stored(disk) = epoch.disk {
-                self.ended_disk.push(disk);
-            }
-        }
-    }
-
-    /// Settles epochs that were claimed ahead and will not be used.
-    fn end_prepared(&mut self) -> Result<(), WriteError> {
-        while let Some(prepared) = self.prepared.pop_front() {
-            if let Ok(Ok(claim)) = prepared.join() {
-                self.end_unused(claim)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn end_unused(&mut self, claim: Claim) -> Result<(), WriteError> {
-        let (active, last_used) = (self.epoch.take(), self.last_used.take());
-        let ended = self.begin_epoch(claim, false).and_then(|()| self.close_epoch("unused"));
-        (self.epoch, self.last_used) = (active, last_used);
-        ended.map(drop)
-    }
-
-    fn collect_left(&self, stream: StreamId) -> Left {
-        match &self.source {
-            // Under the lock; without it nothing is found and the next writer tells.
-            Some(ClaimSource::Kept(folder)) => folder.lock().map(|_locked| Left::collect(folder, stream)).unwrap_or_default(),
-            _ => Left::default(),
-        }
-    }
-
     /// Brings the log to the disk in the background, then moves progress on disk.
     fn start_sync(&mut self) {
         self.finish_sync(false);
@@ -664,23 +521,33 @@ impl Writer {
         if self.sync.is_some() {
             return;
         }
+        // Whatever comes of it: not again at once.
+        self.synced = clock::boottime();
         let handle = match file.handle() {
             Ok(handle) => handle,
             Err(error) => return self.warnings.push(Warning::Sync(error)),
         };
-        self.synced = clock::boottime();
         self.dirty = false;
         let epoch = match (self.epoch.as_mut().filter(|active| active.kept), &self.options.state) {
             (Some(active), Some(folder)) => Some(SyncedEpoch {
                 stream: active.stream,
                 epoch: active.epoch,
-                slots: active.sealer.next_slot(),
+                // Not what waits in the batch.
+                slots: active.memory.progress().slots(),
                 disk: mem::replace(&mut active.disk, DiskProgress::Away),
                 folder: folder.clone(),
             }),
             _ => None,
         };
-        self.sync = Some(Sync::start(handle, self.left.take(), mem::take(&mut self.ended_disk), epoch));
+        // What still waits in the batch will not be on the disk by this.
+        let (left, ended) = match self.batch.is_empty() {
+            true => (mem::take(&mut self.left), mem::take(&mut self.ended_disk)),
+            false => (Vec::new(), Vec::new()),
+        };
+        match Sync::start(handle, left, ended, epoch) {
+            Ok(sync) => self.sync = Some(sync),
+            Err(error) => self.warnings.push(Warning::Sync(error)),
+        }
     }
 
     /// Takes back what a synchronisation moved on; waits for it if `wait`.
@@ -688,8 +555,10 @@ impl Writer {
         let Some(sync) = self.sync.take_if(|sync| wait || sync.is_finished()) else { return };
         let (stream, epoch) = (sync.stream, sync.epoch);
         let (disk, done) = sync.join();
-        if let Err(error) = done {
-            self.warnings.push(Warning::Sync(error));
+        match done {
+            Ok(()) => {}
+            Err(SyncError::Log(error)) => self.warnings.push(Warning::Sync(error)),
+            Err(SyncError::Progress(error)) => self.warnings.push(Warning::Progress(error)),
         }
         match (disk, &mut self.epoch) {
             (disk, Some(active)) if (active.stream, active.epoch) == (stream, epoch) => active.disk = disk,
@@ -698,10 +567,11 @@ impl Writer {
         }
     }
 
-    /// Brings all to the disk now, and forgets the progress of what is settled there.
-    fn sync_now(&mut self) {
+    /// Brings all that was written to the disk now, and forgets the progress of what is settled there. Where that fails a
+    /// warning tells it.
+    pub fn sync(&mut self) {
         self.finish_sync(true);
-        if self.dirty || self.left.is_some() || !self.ended_disk.is_empty() {
+        if self.dirty || !self.left.is_empty() || !self.ended_disk.is_empty() {
             self.start_sync();
             self.finish_sync(true);
         }

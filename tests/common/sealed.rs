@@ -20,11 +20,11 @@ use sealedlog::audit::read::{Damage, Found, Opener, Record, RecordReader};
 use sealedlog::chain::{ChainKey, EpochKey, Kind};
 use sealedlog::control::{Control, Event, GenesisFingerprint, StreamId};
 use sealedlog::identity::{Descriptor, Identities};
-use sealedlog::record::open::Whereabouts;
+use sealedlog::record::open::{Seal, Whereabouts};
 use tempfile::TempDir;
 
 use super::keys::PASSPHRASE;
-use super::tools::wait_for;
+use super::tools::{must, tool, wait_for};
 
 /// How long anything may take that is not meant to wait.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -82,6 +82,14 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealedlog-apache"));
         self.folders(&mut command);
         command.current_dir(self.path("log"));
+        command
+    }
+
+    /// `sealedlog-syslog` with this place's folders and this template below the log folder, options still to come.
+    pub fn syslog(&self, template: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealedlog-syslog"));
+        self.folders(&mut command);
+        command.arg(self.path("log").join(template));
         command
     }
 
@@ -180,9 +188,14 @@ impl Running {
 
     /// Starts it with the standard output that the command has.
     pub fn start_with(command: &mut Command) -> Running {
+        Self::start_on(command, Stdio::piped())
+    }
+
+    /// Starts it on another standard input than a pipe from here, and with the standard output that the command has.
+    pub fn start_on(command: &mut Command, input: impl Into<Stdio>) -> Running {
         let stderr = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         let told = stderr.reopen().expect("own file");
-        let mut child = command.stdin(Stdio::piped()).stderr(told).spawn().expect("our programs can be run");
+        let mut child = command.stdin(input).stderr(told).spawn().expect("our programs can be run");
         let input = child.stdin.take();
         Running { child, input, stderr }
     }
@@ -277,6 +290,43 @@ pub fn seal_all(command: &mut Command, input: &[u8]) -> Ended {
     ended
 }
 
+/// A file system of its own for the log folder, in memory, unmounted at the end.
+pub struct SmallDisk {
+    /// Where it is mounted.
+    pub folder: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one of so many KiB.
+    pub fn at(folder: PathBuf, kib: u32) -> SmallDisk {
+        assert!(
+            nix::unistd::Uid::effective().is_root(),
+            "a small file system can be mounted by root only: run the tests as root"
+        );
+        must(tool("mount").args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"]).arg(&folder), b"");
+        SmallDisk { folder }
+    }
+
+    /// Fills it to the last byte.
+    pub fn fill(&self) -> PathBuf {
+        let ballast = self.folder.join("ballast");
+        let mut file = File::create(&ballast).unwrap();
+        while file.write(&[0; 4096]).is_ok_and(|n| n > 0) {}
+        ballast
+    }
+
+    /// Makes room.
+    pub fn grow(&self) {
+        must(tool("mount").args(["-o", "remount,size=64m"]).arg(&self.folder), b"");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = tool("umount").arg("-l").arg(&self.folder).status();
+    }
+}
+
 /// A record in its place.
 #[derive(Debug)]
 pub struct Entry {
@@ -290,6 +340,8 @@ pub struct Entry {
     pub place: (StreamId, u64, u32),
     /// A line or the piece of one; else what it tells.
     pub content: Content,
+    /// What proves its place, with the keys that it takes to see it.
+    pub seal: Seal,
 }
 
 /// What a record holds.
@@ -338,9 +390,9 @@ impl Log {
                 chains.add_stream(stream, genesis.chain_key.as_bytes(), genesis.slots);
             }
         }
-        for (number, record) in &records {
+        for (number, record) in records {
             let (place, kind) = chains
-                .place(record)
+                .place(&record)
                 .unwrap_or_else(|| panic!("record without place: file {number}, offset {}: {record:?}", record.offset));
             let content = match kind {
                 Kind::Line => Content::Line(record.opened.body.clone()),
@@ -349,7 +401,8 @@ impl Log {
             if let Content::Control(Control { event: Event::Epoch(epoch), .. }) = &content {
                 chains.add_slots(place.0, place.1, epoch.slots);
             }
-            log.entries.push(Entry { file: *number, offset: record.offset, length: record.length, place, content });
+            let Record { offset, length, opened, .. } = *record;
+            log.entries.push(Entry { file: number, offset, length, place, content, seal: opened.seal });
         }
         log
     }

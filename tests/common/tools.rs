@@ -77,8 +77,10 @@ fn package(program: &str) -> &str {
         "age-keygen" => "age",
         "ssh-keygen" => "openssh-client",
         "node" => "nodejs",
+        "mkfs.ext4" => "e2fsprogs",
         "nm" => "binutils",
-        "script" => "bsdutils",
+        "prlimit" | "unshare" => "util-linux",
+        "script" | "logger" => "bsdutils",
         other => other,
     }
 }

@@ -1,29 +1,29 @@
 //! What the files do not have: settling every epoch, and giving every lack and every damage its name.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::evidence::{Latest, OfStream};
+use super::lack::Lack;
 use super::{EpochState, Position, Stream, TornTold, Verifier};
 use crate::audit::finding::{Finding, Kind as Finds, Severity, Summary};
 use crate::audit::ledger::{KnownEpoch, KnownStream, Ledger};
-use crate::audit::place::Place;
+use crate::audit::place::{Located, Place};
 use crate::audit::read::{Damage, Why};
-use crate::chain::{MAX_SLOTS, Progress};
-use crate::control::{FoundProgress, GenesisFingerprint, Hex, SecretHex, StreamId};
+use crate::chain::MAX_SLOTS;
+use crate::control::{GenesisFingerprint, SecretHex};
 use crate::record::age::AgeFile;
 use crate::record::openpgp::{Malformed, Message};
 use crate::record::seipd2::Seipd2;
 use crate::record::{MAX_RECORD, framing};
 
-/// An epoch that was claimed at most so long before the stream's newest record may still be in use.
-const OPEN: Duration = Duration::from_secs(11 * 60);
-/// No record is shorter, in bytes of a file.
-const MIN_RECORD: u64 = 120;
+/// Writers claim epochs in order and begin them within 10 minutes: not before more than so many earlier ones.
+const MAX_OVERTAKEN: usize = 32;
 
 /// What verification came to.
 #[derive(Clone, Debug)]
@@ -53,45 +53,20 @@ pub struct KnownGenesis {
     pub anchored: bool,
 }
 
-/// Slots that should be there.
-struct Lack {
-    kind: Finds,
-    stream: usize,
-    epoch: u64,
-    slot: u32,
-    /// `None` where it is not known how many.
-    count: Option<u64>,
-    /// Where they would stand.
-    regions: Vec<(usize, u64, u64)>,
-    message: String,
-}
-
-/// What is known of an epoch's end.
-#[derive(Clone, Copy, Default)]
-struct Evidence {
-    /// So many slots were used at least.
-    at_least: u32,
-    /// It says that the end was cut, not that the middle is gone.
-    of_end: bool,
-    /// Nothing more can have come.
-    settled: bool,
-    /// A later record says that the epoch was never used.
-    unused: bool,
-    /// Something at all was known.
-    known: bool,
-}
-
 impl Verifier {
     /// Weighs what is there and what is not. Nothing can be fed any more.
     pub fn finish(mut self) -> Report {
         self.second_chance();
         self.anchor();
-        let mut damages: Vec<_> =
-            std::mem::take(&mut self.damages).into_iter().map(|(file, damage)| (file, damage, false)).collect();
+        let mut damages = std::mem::take(&mut self.damages);
+        damages.sort_by_key(|(file, damage, _)| (*file, damage.offset));
         self.name_by_locator(&mut damages);
         let mut lacks = Vec::new();
-        for number in 0..self.streams.len() {
-            self.settle_stream(number, &mut lacks);
+        let ledger: Vec<_> = (0..self.streams.len()).map(|number| self.known_epochs(number)).collect();
+        let evidence = self.evidence(&ledger);
+        let followers = self.followers();
+        for (number, (known, evidence)) in ledger.iter().zip(&evidence).enumerate() {
+            self.settle_stream(number, known, evidence, &followers[number], &mut lacks);
         }
         self.give_damage_to_lacks(lacks, &mut damages);
         self.check_heads(&mut damages);
@@ -103,14 +78,46 @@ impl Verifier {
     /// Records that had no place may have one now that all epochs are known.
     fn second_chance(&mut self) {
         self.places.widen();
+        let mut unplaced = Vec::new();
         for (file, record) in std::mem::take(&mut self.unplaced) {
             match self.locate(&record.opened) {
                 Some((place, kind, rewrapped)) => {
                     self.place(file, &record, place, kind, rewrapped);
                 }
+                None => unplaced.push((file, record)),
+            }
+        }
+        // What shows a place that no other record proves was changed there; of all others somebody else is the author.
+        for (file, record) in unplaced {
+            let place = match self.places.locate(&record.opened) {
+                Located::Disproven(place) if !self.is_filled(place) => Some(place),
+                _ => None,
+            };
+            match place {
+                Some(place) => self.see_altered(place, file, record.offset, record.length),
                 None => self.tell(Finds::Foreign, file, record.offset, record.length, |finding| finding.count(1)),
             }
         }
+    }
+
+    fn is_filled(&self, place: Place) -> bool {
+        self.streams[place.stream].epochs.get(&place.epoch).is_some_and(|state| state.digest(place.slot).is_some())
+    }
+
+    /// A record is there that shows its place, in whatever condition: from here on the slot counts as seen.
+    fn see_altered(&mut self, place: Place, file: usize, offset: u64, length: u64) {
+        let stream = &mut self.streams[place.stream];
+        let id = stream.id;
+        let state = stream.epochs.entry(place.epoch).or_default();
+        state.see(place.slot, u64::MAX);
+        if state.fill(place.slot, file, offset, offset + length).is_none() && place.slot >= state.next {
+            if place.slot > state.next {
+                let (from, to, after) = (state.next, place.slot, state.last_end);
+                state.holes.push(super::Hole { from, to, file, after, before: offset });
+            }
+            state.next = place.slot + 1;
+        }
+        self.tell(Finds::Altered, file, offset, length, |finding| finding.of(id).slot(place.epoch, place.slot).count(1));
     }
 
     /// A stream is anchored that a record of an anchored stream names, and so on.
@@ -124,24 +131,10 @@ impl Verifier {
     fn name_by_locator(&mut self, damages: &mut [(usize, Damage, bool)]) {
         for (file, damage, named) in damages {
             let Some(place) = self.visible_place(*file, damage) else { continue };
-            let stream = &mut self.streams[place.stream];
-            let id = stream.id;
-            let state = stream.epochs.entry(place.epoch).or_default();
-            if state.digest(place.slot).is_some() {
-                continue;
+            if !self.is_filled(place) {
+                *named = true;
+                self.see_altered(place, *file, damage.offset, damage.length);
             }
-            // From here on the slot counts as seen: its record is there, in whatever condition.
-            state.see(place.slot, u64::MAX);
-            if !state.fill(place.slot) && place.slot >= state.next {
-                if place.slot > state.next {
-                    let (from, to, after) = (state.next, place.slot, state.last_end);
-                    state.holes.push(super::Hole { from, to, file: *file, after, before: damage.offset });
-                }
-                state.next = place.slot + 1;
-            }
-            *named = true;
-            let (offset, length) = (damage.offset, damage.length);
-            self.tell(Finds::Altered, *file, offset, length, |finding| finding.of(id).slot(place.epoch, place.slot).count(1));
         }
     }
 
@@ -151,12 +144,16 @@ impl Verifier {
         }
         let bytes = self.bytes_of(file, damage)?;
         if let Ok(message) = Message::parse(&bytes) {
+            // Where more stands behind it, others may have lost their heads there.
+            if message.len != bytes.len() {
+                return None;
+            }
             let salt = Seipd2::parse(message.seipd).ok()?.salt;
-            return self.places.look_up(salt.first_chunk()?);
+            return self.places.look_up(salt.first_chunk()?).first().copied();
         }
         let prefix = *AgeFile::parse(&bytes).ok()?.nonce.first_chunk()?;
-        match self.places.look_up_prefix(prefix) {
-            [place] => Some(*place),
+        match self.places.look_up_prefix(prefix)[..] {
+            [place] => Some(place),
             _ => None,
         }
     }
@@ -174,28 +171,41 @@ impl Verifier {
         Some(bytes)
     }
 
-    fn settle_stream(&mut self, number: usize, lacks: &mut Vec<Lack>) {
-        let known: HashMap<u64, KnownEpoch> = self.known_epochs(number);
+    fn settle_stream(
+        &mut self,
+        number: usize,
+        known: &HashMap<u64, KnownEpoch>,
+        evidence: &OfStream,
+        followers: &HashSet<usize>,
+        lacks: &mut Vec<Lack>,
+    ) {
         let stream = &self.streams[number];
+        let latest = Latest::of(stream, followers.iter().map(|&follower| self.streams[follower].newest));
         let present = |state: &EpochState| state.next > 1 || (state.first.is_some());
         let newest = stream.epochs.iter().rev().find(|(_, state)| present(state)).map(|(&epoch, _)| epoch);
         let oldest = stream.epochs.iter().find(|(_, state)| present(state)).map(|(&epoch, _)| epoch);
         let last_known = known.keys().max().copied();
         let Some(newest_here) = newest.or_else(|| stream.epochs.keys().next_back().copied()) else {
-            if stream.anchored && !known.is_empty() {
+            // A stream that came to its end may have been removed as a whole after an audit.
+            let has_ended = (!stream.state || !followers.is_empty()) && known.values().all(|known| known.settled);
+            if stream.anchored && !known.is_empty() && !has_ended {
                 let message = format!("the ledger knows the log {} of {}, and no record of it is here", stream.log, stream.host);
                 let finding = Finding::new(Finds::Missing, message).of(stream.id);
                 self.findings.push(((usize::MAX, 0), finding));
             }
             return;
         };
-        let evidence = self.evidence(number, &known);
         let last = newest_here
             .max(last_known.unwrap_or(0))
-            .max(evidence.iter().filter(|(_, e)| !e.unused).map(|(&j, _)| j).max().unwrap_or(0));
+            .max(evidence.iter().filter(|(_, found)| found.at_least > 0).map(|(&epoch, _)| epoch).max().unwrap_or(0));
         let first = oldest.unwrap_or(0);
-        if first > 0 && oldest.is_some() {
-            self.lack_prefix(number, first, &known, lacks);
+        // Of a writer that was killed at once nothing is there, or the genesis alone.
+        let has_ended = |epoch: u64| {
+            let there = self.streams[number].epochs.get(&epoch).map_or(0, |state| state.next);
+            evidence.get(&epoch).is_some_and(|found| found.settled && found.at_least <= there)
+        };
+        if first > 0 && oldest.is_some() && !(0..first).all(has_ended) {
+            self.lack_prefix(number, first, known, lacks);
         }
         let mut unsettled_near = None;
         // Of which epochs anything is known; what lies between them is one lack each.
@@ -207,13 +217,15 @@ impl Verifier {
         for epoch in told {
             if epoch > expected && !is_orphan {
                 let near = |near: u64| epoch - expected <= 2 && expected - near <= 2;
-                let kind = if unsettled_near.is_some_and(near) { Finds::Unproven } else { Finds::Missing };
+                let is_near = unsettled_near.is_some_and(near);
+                let kind = if is_near { Finds::Unproven } else { Finds::Missing };
+                let at_most = is_near.then(|| (epoch - expected) * u64::from(MAX_SLOTS));
                 let regions = self.regions_between(number, expected);
                 let message = match epoch - expected {
                     1 => format!("no record of epoch {expected} is here"),
                     count => format!("no record of {count} epochs from {expected} on is here"),
                 };
-                lacks.push(Lack { kind, stream: number, epoch: expected, slot: 0, count: None, regions, message });
+                lacks.push(Lack { kind, stream: number, epoch: expected, slot: 0, count: None, at_most, regions, message });
             }
             expected = epoch.saturating_add(1);
             let found = evidence.get(&epoch).copied().unwrap_or_default();
@@ -229,6 +241,7 @@ impl Verifier {
                             epoch,
                             slot: hole.from,
                             count,
+                            at_most: None,
                             regions,
                             message: String::new(),
                         });
@@ -238,13 +251,22 @@ impl Verifier {
                         let kind = if found.of_end { Finds::Truncated } else { Finds::Missing };
                         let (slot, count) = (state.next, Some(u64::from(found.at_least - state.next)));
                         let regions = vec![(file, state.last_end, u64::MAX)];
-                        lacks.push(Lack { kind, stream: number, epoch, slot, count, regions, message: String::new() });
+                        lacks.push(Lack {
+                            kind,
+                            stream: number,
+                            epoch,
+                            slot,
+                            count,
+                            at_most: None,
+                            regions,
+                            message: String::new(),
+                        });
                     }
                     let settled = state.slots == Some(state.next) || state.close.is_some() || found.settled;
                     if settled {
                         let count = state.next;
                         self.streams[number].settled.insert(epoch, count);
-                    } else if !is_open(stream, epoch, state) {
+                    } else if !latest.is_open(epoch, state, &found) {
                         unsettled_near = Some(epoch);
                         let at_most = u64::from(state.slots.unwrap_or(MAX_SLOTS).saturating_sub(state.next.max(found.at_least)));
                         let (next, id, end) = (state.next, stream.id, state.last_end);
@@ -261,13 +283,23 @@ impl Verifier {
                 None if found.unused => {
                     self.streams[number].settled.insert(epoch, 0);
                 }
+                // Claimed ahead by a writer that lives; nothing shows that it was used.
+                None if found.at_least == 0 && found.alive.is_some_and(|at| !found.omitted && latest.is_recent(at)) => {}
+                None if found.at_least == 0 && found.alive.is_some() => {
+                    let id = stream.id;
+                    let (file, offset, _) = self.regions_between(number, epoch).first().copied().unwrap_or((0, 0, 0));
+                    self.tell(Finds::Unproven, file, offset, 0, |mut finding| {
+                        finding.message = format!("epoch {epoch} was claimed, and whether it was used is not known");
+                        finding.of(id).slot(epoch, 0).count(u64::from(MAX_SLOTS))
+                    });
+                }
                 None => {
                     let is_last = known.contains_key(&epoch) && newest.is_none_or(|newest| epoch > newest);
                     let kind = if is_last || found.of_end { Finds::Truncated } else { Finds::Missing };
                     let count = (found.at_least > 0).then_some(u64::from(found.at_least));
                     let regions = self.regions_between(number, epoch);
                     let message = format!("no record of epoch {epoch} is here");
-                    lacks.push(Lack { kind, stream: number, epoch, slot: 0, count, regions, message });
+                    lacks.push(Lack { kind, stream: number, epoch, slot: 0, count, at_most: None, regions, message });
                 }
             }
         }
@@ -286,12 +318,14 @@ impl Verifier {
         let removed = self
             .trust
             .retention
-            .is_some_and(|age| Duration::try_from(self.trust.now.duration_since(oldest)).is_ok_and(|is| is >= age));
+            .is_some_and(|age| Duration::try_from(self.trust.now.duration_since(oldest)).is_ok_and(|is| is >= age))
+            // Nothing in a stream is older than its beginning: such a date was made up.
+            && oldest >= stream.began;
         let kind = if removed { Finds::Unproven } else { Finds::Missing };
         let message =
             format!("all records before epoch {first} are missing: the files that begin before {oldest:.0} are not here");
         let regions = vec![(file, 0, offset)];
-        lacks.push(Lack { kind, stream: number, epoch: 0, slot: 1, count: None, regions, message });
+        lacks.push(Lack { kind, stream: number, epoch: 0, slot: 1, count: None, at_most: None, regions, message });
     }
 
     /// Where an epoch of which nothing is here would stand.
@@ -313,117 +347,48 @@ impl Verifier {
         ledger.map(|known| known.epochs.iter().map(|known| (known.epoch, *known)).collect()).unwrap_or_default()
     }
 
-    /// What close records, later records, progress values and the ledger say of the ends of epochs.
-    fn evidence(&mut self, number: usize, known: &HashMap<u64, KnownEpoch>) -> HashMap<u64, Evidence> {
-        let mut evidence: HashMap<u64, Evidence> = HashMap::new();
-        let befores: Vec<_> = self.streams[number]
-            .epochs
-            .iter()
-            .filter_map(|(&epoch, state)| state.before.filter(|before| before.epoch < epoch))
-            .collect();
-        for before in befores {
-            // Only who had the epoch's progress at that slot knows its value.
-            let Some(mut progress) = self.places.epoch_key(number, before.epoch).map(|key| key.memory_progress()) else {
-                continue;
-            };
-            progress.advance_to(before.used.min(MAX_SLOTS));
-            if *progress.value() == before.progress.0 {
-                let found = evidence.entry(before.epoch).or_default();
-                (found.at_least, found.settled, found.known) = (found.at_least.max(before.used), true, true);
-            }
-        }
-        for (&epoch, known) in known {
-            let found = evidence.entry(epoch).or_default();
-            found.known = true;
-            if known.count > found.at_least {
-                (found.at_least, found.of_end) = (known.count, true);
-            }
-            found.settled |= known.settled;
-        }
-        for (_, is_mark, FoundProgress { epoch, memory, disk, .. }) in self.streams[number].progress.clone() {
-            if !self.places.is_within_reach(number, epoch) {
-                continue;
-            }
-            let Some(key) = self.places.epoch_key(number, epoch) else { continue };
-            let reached = |value: Option<Hex<32>>, progress: Progress| value.and_then(|value| slots_of(progress, &value.0));
-            let (memory, disk) = (reached(memory, key.memory_progress()), reached(disk, key.disk_progress()));
-            let Some(slots) = memory.max(disk) else { continue };
-            let found = evidence.entry(epoch).or_default();
-            if slots > found.at_least {
-                (found.at_least, found.of_end) = (slots, true);
-            }
-            found.known = true;
-            found.settled |= memory.is_some() && !is_mark;
-            found.unused |= slots == 0 && memory.is_some() && !is_mark;
-        }
-        evidence
-    }
-
-    /// A writer's epochs follow each other; where one stands before the one that came before it, it was moved.
+    /// A writer's epochs follow each other, and no epoch stands where a later one was begun before many earlier ones.
     fn check_order_of_epochs(&mut self, number: usize) {
         let stream = &self.streams[number];
-        let position = |epoch: u64| stream.epochs.get(&epoch).and_then(|state| state.first);
-        let moved: Vec<(u64, Position, StreamId)> = stream
+        let end = |epoch: u64| stream.epochs.get(&epoch).and_then(|state| Some((state.first?.0, state.last_end)));
+        let mut moved: Vec<(u64, Position, String)> = stream
             .epochs
             .iter()
             .filter_map(|(&epoch, state)| {
-                let (first, before) = (state.first?, position(state.before?.epoch)?);
-                (first < before).then_some((epoch, first, stream.id))
+                let (first, before) = (state.first?, end(state.before?.epoch)?);
+                let message = || format!("epoch {epoch} stands before the end of the one that its writer used before it");
+                (first < before).then(|| (epoch, first, message()))
             })
             .collect();
-        for (epoch, (file, offset), id) in moved {
-            self.tell(Finds::Reordered, file, offset, 0, |mut finding| {
-                finding.message = format!("epoch {epoch} stands before the one that its writer used before it");
-                finding.of(id).slot(epoch, 0)
-            });
+        let firsts: Vec<_> = stream.epochs.iter().filter_map(|(&epoch, state)| Some((epoch, state.first?))).collect();
+        for ((epoch, first), before) in firsts.iter().zip(earlier_behind(&firsts)) {
+            if before > MAX_OVERTAKEN && !moved.iter().any(|(told, ..)| told == epoch) {
+                let message = format!("epoch {epoch} stands before {before} epochs that were claimed before it");
+                moved.push((*epoch, *first, message));
+            }
         }
-    }
-
-    /// Damage where records are lacking is those records, changed.
-    fn give_damage_to_lacks(&mut self, mut lacks: Vec<Lack>, damages: &mut [(usize, Damage, bool)]) {
-        let width = |lack: &Lack| lack.regions.iter().map(|(_, from, to)| to - from).max().unwrap_or(0);
-        lacks.sort_by_key(|lack| (lack.count.is_none(), width(lack)));
-        for lack in lacks {
-            let id = self.streams[lack.stream].id;
-            let (mut left, mut slot, mut any) = (lack.count, lack.slot, false);
-            for &(region, from, to) in &lack.regions {
-                for (file, damage, named) in damages.iter_mut() {
-                    let within = *file == region && damage.offset >= from && damage.offset + damage.length <= to;
-                    let is_torn = damage.repeated || (damage.why == Why::CutShort && lack.kind != Finds::Missing);
-                    if *named || !within || is_torn || left == Some(0) {
-                        continue;
-                    }
-                    let room = u64::max(damage.heads as u64, 1).min(u64::max(damage.length / MIN_RECORD, 1));
-                    let count = left.map_or(room, |left| left.min(room));
-                    (*named, any) = (true, true);
-                    left = left.map(|left| left - count);
-                    let (offset, length, at) = (damage.offset, damage.length, slot);
-                    self.tell(Finds::Altered, *file, offset, length, |finding| finding.of(id).slot(lack.epoch, at).count(count));
-                    slot += u32::try_from(count).unwrap_or(0);
-                }
-            }
-            if left == Some(0) || (any && left.is_none()) {
-                continue;
-            }
-            let (file, from, _) = lack.regions.first().copied().unwrap_or((0, 0, 0));
-            self.tell(lack.kind, file, from, 0, |mut finding| {
-                finding.message = match (lack.message.as_str(), left) {
-                    ("", Some(left)) => describe_lack(lack.kind, lack.epoch, slot, left),
-                    (message, _) => message.to_owned(),
-                };
-                finding.count = left;
-                finding.of(id).slot(lack.epoch, slot)
+        let id = stream.id;
+        for (epoch, (file, offset), message) in moved {
+            self.tell(Finds::Reordered, file, offset, 0, |mut finding| {
+                finding.message = message;
+                finding.of(id).slot(epoch, 0)
             });
         }
     }
 
     /// Every file begins as files do.
     fn check_heads(&mut self, damages: &mut [(usize, Damage, bool)]) {
+        let mut first_alarms: HashMap<usize, u64> = HashMap::new();
+        for ((file, offset), _) in self.findings.iter().filter(|(_, finding)| finding.severity == Severity::Alarm) {
+            let first = first_alarms.entry(*file).or_insert(*offset);
+            *first = (*first).min(*offset);
+        }
         for file in 0..self.files.len() {
             let state = &self.files[file];
             let (is_empty, late) = (state.last_end == 0, state.begins_late);
             if !state.headed && !is_empty {
-                match damages.iter_mut().find(|(at, damage, named)| *at == file && damage.offset == 0 && !named) {
+                let first = damages.partition_point(|(at, _, _)| *at < file);
+                match damages.get_mut(first).filter(|(at, damage, named)| *at == file && damage.offset == 0 && !named) {
                     Some((_, damage, named)) => {
                         *named = true;
                         let length = damage.length;
@@ -439,11 +404,7 @@ impl Verifier {
                 }
                 continue;
             }
-            let told = |until: u64| {
-                self.findings
-                    .iter()
-                    .any(|((at, offset), finding)| *at == file && *offset <= until && finding.severity == Severity::Alarm)
-            };
+            let told = |until: u64| first_alarms.get(&file).is_some_and(|&first| first <= until);
             if let Some(offset) = late.filter(|&offset| !told(offset)) {
                 self.tell(Finds::Missing, file, 0, 0, |mut finding| {
                     finding.message =
@@ -456,16 +417,19 @@ impl Verifier {
 
     /// What is left of damage: writes that did not end, records without a known place, and plain garbage.
     fn name_damage(&mut self, damages: Vec<(usize, Damage, bool)>) {
-        let resumes = std::mem::take(&mut self.resumes);
+        // By where the fragment is said to begin: the shortest one that is told of there.
+        let mut resumes: HashMap<Position, u64> = HashMap::new();
+        for TornTold { file, length, torn } in std::mem::take(&mut self.resumes) {
+            let shortest = resumes.entry((file, length - torn.min(length))).or_insert(torn);
+            *shortest = torn.min(*shortest);
+        }
         for (file, damage, named) in damages {
             if named {
                 continue;
             }
             let (offset, length) = (damage.offset, damage.length);
-            let told =
-                |told: &TornTold| told.file == file && told.length - told.torn.min(told.length) == offset && told.torn <= length;
-            let kind = if damage.repeated || damage.why == Why::CutShort || resumes.iter().any(told) || self.is_cut(file, &damage)
-            {
+            let told = resumes.get(&(file, offset)).is_some_and(|&torn| torn <= length);
+            let kind = if damage.repeated || damage.why == Why::CutShort || told || self.is_cut(file, &damage) {
                 Finds::Torn
             } else if damage.heads > 0 {
                 Finds::Altered
@@ -499,7 +463,7 @@ impl Verifier {
                 });
             }
         }
-        for number in 0..self.streams.len() {
+        for (number, followers) in self.followers().iter().enumerate() {
             let stream = &self.streams[number];
             if stream.epochs.is_empty() {
                 continue;
@@ -508,6 +472,7 @@ impl Verifier {
             if let Some(since) = self.trust.marked_since
                 && stream.state
                 && !stream.marks.iter().any(|&mark| mark >= since)
+                && followers.is_empty()
             {
                 let message = format!("the log {} of {} has no mark since {since:.0}", stream.log, stream.host);
                 self.findings.push(((usize::MAX, 1), Finding::new(Finds::Unmarked, message).of(id)));
@@ -550,6 +515,9 @@ impl Verifier {
     }
 
     fn report(mut self) -> Report {
+        let mut rest: Vec<Finding> = self.told.drain().filter_map(|(_, (_, rest))| rest).collect();
+        rest.sort_by_key(|finding| finding.finding.name());
+        self.findings.extend(rest.into_iter().map(|finding| ((usize::MAX, 3), finding)));
         self.findings.sort_by_key(|(position, _)| *position);
         let mut findings: Vec<Finding> = self.findings.drain(..).map(|(_, finding)| finding).collect();
         for finding in &mut findings {
@@ -586,9 +554,11 @@ impl Verifier {
     /// What was known before and what is known now; nothing that was known is forgotten.
     fn next_ledger(&mut self) -> Ledger {
         let mut ledger = self.trust.ledger.take().unwrap_or_default();
+        let mut positions: HashMap<_, _> =
+            ledger.streams.iter().enumerate().rev().map(|(position, known)| (known.genesis, position)).collect();
         for stream in self.streams.iter().filter(|stream| stream.anchored && !stream.epochs.is_empty()) {
             let (Some(genesis), Some(chain_key)) = (stream.genesis, &stream.chain_key) else { continue };
-            let position = ledger.streams.iter().position(|known| known.genesis == genesis).unwrap_or_else(|| {
+            let position = *positions.entry(genesis).or_insert_with(|| {
                 ledger.streams.push(KnownStream {
                     genesis,
                     stream: stream.id,
@@ -598,59 +568,48 @@ impl Verifier {
                     host: stream.host.clone(),
                     log: stream.log.clone(),
                     began: stream.began,
+                    state: stream.state,
+                    follows: stream.follows.clone(),
                     epochs: Vec::new(),
                 });
                 ledger.streams.len() - 1
             });
             let known = &mut ledger.streams[position];
+            (known.state, known.follows) = (stream.state, stream.follows.clone());
+            let mut epochs: BTreeMap<u64, KnownEpoch> = known.epochs.iter().map(|known| (known.epoch, *known)).collect();
             let seen = stream.epochs.iter().map(|(&epoch, state)| (epoch, state.next));
             for (epoch, count) in seen.chain(stream.settled.iter().map(|(&epoch, &count)| (epoch, count))) {
-                let seen = KnownEpoch { epoch, count, settled: stream.settled.contains_key(&epoch) };
-                match known.epochs.iter_mut().find(|known| known.epoch == epoch) {
-                    Some(known) => {
-                        *known =
-                            KnownEpoch { count: known.count.max(seen.count), settled: known.settled || seen.settled, ..*known }
-                    }
-                    None => known.epochs.push(seen),
-                }
+                let known = epochs.entry(epoch).or_insert(KnownEpoch { epoch, count, settled: false });
+                known.count = known.count.max(count);
+                known.settled |= stream.settled.contains_key(&epoch);
             }
-            known.epochs.sort_by_key(|known| known.epoch);
+            known.epochs = epochs.into_values().collect();
         }
         ledger
     }
 }
 
-/// A writer's newest epoch, claimed so short a time ago that it may still be in use, and not settled by a mark.
-fn is_open(stream: &Stream, epoch: u64, state: &EpochState) -> bool {
-    let Some(claimed) = state.claimed else { return false };
-    // One that was claimed ahead and given back unused stands before the end of the one in use.
-    let used = |other: &EpochState| other.close != Some(1);
-    let newer = stream
-        .epochs
-        .range(epoch.saturating_add(1)..)
-        .any(|(_, other)| other.writer.is_some() && other.writer == state.writer && used(other));
-    let recent = Duration::try_from(stream.newest.duration_since(claimed)).map_or(true, |age| age <= OPEN);
-    // A mark names all writers that are alive; what it does not name has ended.
-    let named =
-        |mark: Timestamp| stream.progress.iter().any(|(time, is_mark, found)| *is_mark && *time == mark && found.epoch == epoch);
-    let below_mark = stream.marks.iter().any(|&mark| mark > claimed && !named(mark));
-    !newer && recent && !below_mark
-}
-
-/// For how many slots a progress value stands.
-fn slots_of(mut progress: Progress, value: &[u8; 32]) -> Option<u32> {
-    (0..=MAX_SLOTS).find(|&slots| {
-        progress.advance_to(slots);
-        progress.value() == value
-    })
-}
-
-fn describe_lack(kind: Finds, epoch: u64, slot: u32, count: u64) -> String {
-    let records = if count == 1 { "1 record is".to_owned() } else { format!("{count} records are") };
-    match kind {
-        Finds::Truncated => format!("{records} cut off at the end of epoch {epoch}, from slot {slot} on"),
-        _ => format!("{records} missing in epoch {epoch}, from slot {slot} on"),
-    }
+/// For each of these, in the order of their epochs, how many of those before it stand behind it.
+fn earlier_behind(firsts: &[(u64, Position)]) -> Vec<usize> {
+    let mut places: Vec<Position> = firsts.iter().map(|(_, first)| *first).collect();
+    places.sort_unstable();
+    // A Fenwick tree over the places: how many epochs were met up to one.
+    let mut tree = vec![0; places.len() + 1];
+    let behind = |(met, (_, first)): (usize, &(u64, Position))| {
+        let place = places.partition_point(|place| place <= first);
+        let (mut up_to, mut at) = (0, place);
+        while at > 0 {
+            up_to += tree[at];
+            at &= at - 1;
+        }
+        at = place;
+        while at < tree.len() {
+            tree[at] += 1;
+            at += at & at.wrapping_neg();
+        }
+        met - up_to
+    };
+    firsts.iter().enumerate().map(behind).collect()
 }
 
 fn describe(finding: &Finding) -> String {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use super::{Rotation, Truncate};
 
 /// Conversions of strftime that are formatted as they are.
 const PLAIN: &[u8] = b"AaBbCdeFGgHhIjklMmPpRSTUuVWwYyz";
+const HOUR: u32 = 3600;
 
 /// Why a name template cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -106,6 +108,18 @@ impl NameTemplate {
         matches!(self.0, Kind::Ring(_))
     }
 
+    /// The longest interval in seconds at whose ends alone the name changes; `None` where it never does.
+    pub fn finest(&self) -> Option<NonZeroU32> {
+        let Kind::Strftime(pieces) = &self.0 else { return None };
+        let seconds = pieces.iter().filter_map(|piece| match piece {
+            Piece::Format(format) => finest(format),
+            // It changes with the offset from UTC, at full hours at the earliest.
+            Piece::ZoneName => Some(HOUR),
+            Piece::UnixTime => Some(1),
+        });
+        seconds.min().and_then(NonZeroU32::new)
+    }
+
     /// The path of the segment that starts at `start` (wall seconds) and is number `ring` of its ring. `offset` is the wall
     /// clock's distance from UTC in seconds and `zone_name` its name, for `%z`, `%s` and `%Z`.
     pub fn path(&self, start: i64, ring: u32, offset: i32, zone_name: &str) -> PathBuf {
@@ -180,6 +194,25 @@ fn pieces(template: &str) -> Result<Vec<Piece>, TemplateError> {
     format += rest;
     pieces.push(Piece::Format(format));
     Ok(pieces)
+}
+
+/// Seconds for which all conversions of a checked format give the same.
+fn finest(format: &str) -> Option<u32> {
+    let mut finest: Option<u32> = None;
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        let tail = rest[at + 1..].trim_start_matches(['-', '_', '0', '^']);
+        let seconds = match tail.bytes().next() {
+            Some(b'S' | b'T') => Some(1),
+            Some(b'M' | b'R') => Some(60),
+            Some(b'H' | b'I' | b'k' | b'l' | b'P' | b'p' | b'z') => Some(HOUR),
+            Some(b'%') | None => None,
+            Some(_) => Some(24 * HOUR),
+        };
+        finest = finest.into_iter().chain(seconds).min();
+        rest = tail.get(1..).unwrap_or_default();
+    }
+    finest
 }
 
 /// Date and time that a wall clock shows; at the ends of jiff's calendar (years -9999 and 9999) it stops.
