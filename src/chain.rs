@@ -2,9 +2,9 @@
 //!
 //! Promises: who holds a chain key can derive everything after it and nothing before it; every type that holds a secret
 //! erases it when it is dropped, and keys that outlive a call stand in a place of their own, so that moving one leaves
-//! no copy. What HKDF and HMAC leave on the stack is the caller's to wipe. Does not promise secrecy of lines (session and file keys are independent randomness) and
-//! knows no file, clock or random generator: all of that is handed in. The formulas are those of `docs/format.md`,
-//! section "The chain"; HKDF is RFC 5869 with SHA-256.
+//! no copy. What HKDF and HMAC leave on the stack is the caller's to wipe. Does not promise secrecy of lines (session and
+//! file keys are independent randomness) and knows no file, clock or random generator: all of that is handed in. The
+//! formulas are those of `docs/format.md`, section "The chain"; HKDF is RFC 5869 with SHA-256.
 #![forbid(unsafe_code)]
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -294,7 +294,7 @@ pub struct Epoch {
     pub before: Option<UsedEpoch>,
     /// The kernel's boot id.
     pub boot: String,
-    /// The census at the claim; not in a writer's first epoch, where `segment` or `resume` has it, nor without state.
+    /// The census, as the epoch begins; not in a writer's first epoch, where `segment` or `resume` has it, nor without state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Vec<FoundProgress>>,
 }

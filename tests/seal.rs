@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use sealedlog::control::{Event, Gap};
 
+use common::disk::SmallDisk;
 use common::keys;
 use common::lines::{Lines, Random, nasty};
-use common::sealed::{Content, Log, Place, Running, SOON, SmallDisk, names, seal_all, unprivileged};
+use common::sealed::{Content, Log, Place, Running, SOON, names, seal_all, unprivileged};
 use common::tools::{must, tool, wait_for};
 
 /// Long enough for a filter to do what it must not do.
@@ -551,7 +552,7 @@ fn a_link_in_place_of_the_file_is_never_followed_while_it_runs_either() {
 #[test]
 fn with_policy_block_a_full_disk_loses_nothing() {
     for (place, secret, suffix) in profiles() {
-        let disk = SmallDisk::at(place.path("log"), 256);
+        let disk = SmallDisk::mount(&place.path("log"), 256);
         let file = place.path(&format!("log/x.log.{suffix}"));
         let mut running = Running::start(&mut place.seal_to("x.log"));
         let text = Lines::file(20, 2500);
@@ -569,7 +570,7 @@ fn with_policy_block_a_full_disk_loses_nothing() {
         let full = fs::read(&file).unwrap();
         assert!(done.1.try_recv().is_err(), "it went on reading");
         assert_eq!(running.told(), told, "one warning");
-        must(tool("mount").args(["-o", "remount,size=64m"]).arg(&disk.folder), b"");
+        disk.grow();
         let ended = running.wait();
         assert!(ended.status.success() && ended.stderr.contains("the log can be written again"), "{ended:?}");
         let content = fs::read(&file).unwrap();
@@ -584,7 +585,7 @@ fn with_policy_block_a_full_disk_loses_nothing() {
 #[test]
 fn with_policy_block_the_last_lines_before_the_end_of_input_are_not_lost() {
     let place = fast();
-    let disk = SmallDisk::at(place.path("log"), 64);
+    let disk = SmallDisk::mount(&place.path("log"), 64);
     let mut running = Running::start(&mut place.seal_to("x.log"));
     running.write("one\n");
     wait_for_rest(&place.path("log/x.log.pgp"), 0);
@@ -595,7 +596,7 @@ fn with_policy_block_the_last_lines_before_the_end_of_input_are_not_lost() {
     running.wait_told("No space left on device");
     drop(running.take_input());
     sleep(Duration::from_millis(300));
-    must(tool("mount").args(["-o", "remount,size=64m"]).arg(&disk.folder), b"");
+    disk.grow();
     let ended = running.wait();
     assert!(ended.status.success(), "{ended:?}");
     drop(ballast);
@@ -606,7 +607,7 @@ fn with_policy_block_the_last_lines_before_the_end_of_input_are_not_lost() {
 #[test]
 fn with_policy_block_a_disk_that_stays_full_is_told_at_a_termination() {
     let place = fast();
-    let disk = SmallDisk::at(place.path("log"), 64);
+    let disk = SmallDisk::mount(&place.path("log"), 64);
     let mut running = Running::start(&mut place.seal_to("x.log"));
     running.write("one\n");
     wait_for_rest(&place.path("log/x.log.pgp"), 0);
@@ -625,7 +626,7 @@ fn with_policy_block_a_disk_that_stays_full_is_told_at_a_termination() {
 #[test]
 fn with_policy_drop_the_writer_never_waits_and_the_gap_is_exact() {
     let place = fast();
-    let disk = SmallDisk::at(place.path("log"), 256);
+    let disk = SmallDisk::mount(&place.path("log"), 256);
     let file = place.path("log/x.log.pgp");
     let mut command = place.seal_to("x.log");
     let mut running = Running::start(command.args(["--when-full", "drop"]));
@@ -638,7 +639,7 @@ fn with_policy_drop_the_writer_never_waits_and_the_gap_is_exact() {
     assert!(started.elapsed() < SOON, "the writer waited");
     assert!(running.told().contains("lines are held, then counted and dropped until it can be"), "{}", running.told());
     let full = fs::read(&file).unwrap();
-    must(tool("mount").args(["-o", "remount,size=64m"]).arg(&disk.folder), b"");
+    disk.grow();
     running.wait_told("the log can be written again");
     let later: Vec<Vec<u8>> = Lines::new(24).take(50).collect();
     running.write(later.concat());
@@ -689,7 +690,7 @@ fn without_a_state_folder_sealing_goes_on_in_a_stream_of_its_own() {
 fn a_full_state_folder_does_not_stop_anything() {
     for when in ["before", "between"] {
         let place = fast();
-        let disk = SmallDisk::at(place.path("state"), 64);
+        let disk = SmallDisk::mount(&place.path("state"), 64);
         let text = Lines::file(31, 200);
         if when == "between" {
             assert!(seal_all(&mut place.seal_to("x.log"), b"first\n").status.success());
@@ -707,7 +708,7 @@ fn a_full_state_folder_does_not_stop_anything() {
 #[test]
 fn a_full_runtime_folder_does_not_stop_anything() {
     let place = fast();
-    let disk = SmallDisk::at(place.path("run"), 16);
+    let disk = SmallDisk::mount(&place.path("run"), 16);
     disk.fill();
     let text = Lines::file(32, 200);
     let ended = seal_all(&mut place.seal_to("x.log"), &text);
@@ -718,7 +719,7 @@ fn a_full_runtime_folder_does_not_stop_anything() {
 #[test]
 fn standard_output_on_a_full_disk_repeats_no_record() {
     let place = fast();
-    let disk = SmallDisk::at(place.path("log"), 64);
+    let disk = SmallDisk::mount(&place.path("log"), 64);
     let out = place.path("log/out");
     let mut command = place.seal();
     command.stdout(fs::File::create(&out).unwrap());
@@ -728,7 +729,7 @@ fn standard_output_on_a_full_disk_repeats_no_record() {
     let written = text.clone();
     let writer = std::thread::spawn(move || input.write_all(&written).unwrap());
     running.wait_told("No space left on device");
-    must(tool("mount").args(["-o", "remount,size=64m"]).arg(&disk.folder), b"");
+    disk.grow();
     let ended = running.wait();
     assert!(ended.status.success(), "{ended:?}");
     writer.join().unwrap();
@@ -820,7 +821,7 @@ fn what_cannot_be_read_is_an_error() {
 #[test]
 fn a_dropped_long_line_counts_as_one() {
     let place = fast();
-    let disk = SmallDisk::at(place.path("log"), 16);
+    let disk = SmallDisk::mount(&place.path("log"), 16);
     let mut running = Running::start(place.seal_to("x.log").args(["--when-full", "drop"]));
     // More than is held.
     let mut long = vec![b'a'; 7 << 20];
@@ -829,7 +830,7 @@ fn a_dropped_long_line_counts_as_one() {
     running.write("short\n");
     running.wait_told("No space left on device");
     sleep(A_WHILE);
-    must(tool("mount").args(["-o", "remount,size=64m"]).arg(&disk.folder), b"");
+    disk.grow();
     running.wait_told("the log can be written again");
     assert!(running.end().status.success());
     let log = Log::open(&[&place.path("log/x.log.pgp")], &[secret()]);

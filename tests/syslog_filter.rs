@@ -17,9 +17,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use sealedlog::control::Event;
 
+use common::disk::SmallDisk;
 use common::keys;
 use common::lines::{Random, nasty};
-use common::sealed::{Log, Place, Running, SOON, SmallDisk, names, seal_all};
+use common::sealed::{Log, Place, Running, SOON, names, seal_all};
 use common::tools::{tool, wait_for};
 
 fn fast() -> Place {
@@ -398,7 +399,7 @@ fn one_log_on_a_full_disk_holds_back_or_drops_for_itself() {
     for policy in ["block", "drop"] {
         let place = fast();
         fs::create_dir(place.path("log/full")).unwrap();
-        let disk = SmallDisk::at(place.path("log/full"), 64);
+        let disk = SmallDisk::mount(&place.path("log/full"), 64);
         let mut running = Running::start(place.syslog("{host}/log").args(["--when-full", policy]));
         running.write("full one\nok one\n");
         let (full, ok) = (place.path("log/full/log.pgp"), place.path("log/ok/log.pgp"));
@@ -432,7 +433,7 @@ fn one_log_on_a_full_disk_holds_back_or_drops_for_itself() {
 fn a_line_for_which_no_log_can_be_opened_is_counted_or_refused() {
     let place = fast();
     fs::create_dir(place.path("log/full")).unwrap();
-    let disk = SmallDisk::at(place.path("log/full"), 64);
+    let disk = SmallDisk::mount(&place.path("log/full"), 64);
     let long = "x".repeat(5000);
     let mut running = Running::start(place.syslog("{host}/log").args(["--when-full", "drop", "--max-open", "1"]));
     let file = place.path("log/full/log.pgp");
@@ -607,7 +608,7 @@ fn a_refused_line_that_comes_again_is_there_once() {
         {
             let place = Place::new(&[public]);
             fs::create_dir(place.path("log/full")).unwrap();
-            let disk = SmallDisk::at(place.path("log/full"), 64);
+            let disk = SmallDisk::mount(&place.path("log/full"), 64);
             let mut exchange = confirming(&place, "{host}/log", &options);
             let stored = answers[1];
             assert_eq!(exchange.answer(), answers[0]);
@@ -653,7 +654,7 @@ fn a_refused_line_that_comes_again_is_there_once() {
 fn a_long_line_is_answered_once_and_is_whole_after_a_refusal() {
     let place = fast();
     fs::create_dir(place.path("log/full")).unwrap();
-    let disk = SmallDisk::at(place.path("log/full"), 384);
+    let disk = SmallDisk::mount(&place.path("log/full"), 384);
     let mut exchange = confirming(&place, "{host}/log", &["--confirm-messages", "--max-line", "65536"]);
     assert_eq!(exchange.answer(), "OK");
     let line = |seed: u64, length: usize| {
@@ -671,7 +672,7 @@ fn a_long_line_is_answered_once_and_is_whole_after_a_refusal() {
     let alike = format!("{}{second}", &first[..200_000]);
     assert_eq!(exchange.say(&format!("full {alike}")), "the line before is in the log now; this one has to come again");
     assert_eq!(exchange.say(&format!("full {alike}")), "OK");
-    must_mount(&disk.folder, "4m");
+    disk.resize(4 << 10);
     let ballast = disk.fill();
     assert!(exchange.say(&format!("full {third}")).contains("No space left"));
     fs::remove_file(ballast).unwrap();
@@ -693,16 +694,11 @@ fn a_long_line_is_answered_once_and_is_whole_after_a_refusal() {
     assert_eq!(log.events().filter(|event| event.kind() == "gap").count(), 1);
 }
 
-/// Gives a small file system another size.
-fn must_mount(folder: &Path, size: &str) {
-    common::tools::must(tool("mount").args(["-o", &format!("remount,size={size}")]).arg(folder), b"");
-}
-
 #[test]
 fn a_whole_long_line_that_was_refused_is_there_once() {
     let place = fast();
     fs::create_dir(place.path("log/full")).unwrap();
-    let disk = SmallDisk::at(place.path("log/full"), 64);
+    let disk = SmallDisk::mount(&place.path("log/full"), 64);
     let mut exchange = confirming(&place, "{host}/log", &["--confirm-messages", "--max-line", "65536"]);
     assert_eq!(exchange.answer(), "OK");
     assert_eq!(exchange.say("full one"), "OK");

@@ -24,7 +24,7 @@ use sealedlog::record::open::{Seal, Whereabouts};
 use tempfile::TempDir;
 
 use super::keys::PASSPHRASE;
-use super::tools::{must, tool, wait_for};
+use super::tools::wait_for;
 
 /// How long anything may take that is not meant to wait.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -288,43 +288,6 @@ pub fn seal_all(command: &mut Command, input: &[u8]) -> Ended {
     let ended = running.wait();
     let _ = writer.join();
     ended
-}
-
-/// A file system of its own for the log folder, in memory, unmounted at the end.
-pub struct SmallDisk {
-    /// Where it is mounted.
-    pub folder: PathBuf,
-}
-
-impl SmallDisk {
-    /// Mounts one of so many KiB.
-    pub fn at(folder: PathBuf, kib: u32) -> SmallDisk {
-        assert!(
-            nix::unistd::Uid::effective().is_root(),
-            "a small file system can be mounted by root only: run the tests as root"
-        );
-        must(tool("mount").args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"]).arg(&folder), b"");
-        SmallDisk { folder }
-    }
-
-    /// Fills it to the last byte.
-    pub fn fill(&self) -> PathBuf {
-        let ballast = self.folder.join("ballast");
-        let mut file = File::create(&ballast).unwrap();
-        while file.write(&[0; 4096]).is_ok_and(|n| n > 0) {}
-        ballast
-    }
-
-    /// Makes room.
-    pub fn grow(&self) {
-        must(tool("mount").args(["-o", "remount,size=64m"]).arg(&self.folder), b"");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = tool("umount").arg("-l").arg(&self.folder).status();
-    }
 }
 
 /// A record in its place.
