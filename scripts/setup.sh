@@ -57,7 +57,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${install[@]}" -q || fail "apt-get could not install ${missing[*]}"
 fi
 
-command -v cargo >/dev/null || fail "cargo is missing" "install Rust 1.88 or later with rustfmt and clippy (rustup), and put it on PATH"
+command -v cargo >/dev/null || fail "cargo is missing" "install Rust 1.89 or later with rustfmt and clippy (rustup), and put it on PATH"
 for part in fmt clippy; do
     cargo "$part" --version >/dev/null 2>&1 || fail "cargo $part is missing" "rustup component add rustfmt clippy"
 done

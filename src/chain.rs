@@ -10,9 +10,11 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::sha256::{self, Compress, LANES, State, Words};
 
 /// Smallest number of slots in an epoch; the first epoch of a writer has it.
 pub const MIN_SLOTS: u32 = 64;
@@ -129,7 +131,7 @@ impl EpochKey {
 
     /// The locators of this epoch's slots.
     pub fn locators(&self) -> Locators {
-        Locators(keyed(&self.0.expand(b"sealedlog v1 place").0[..]))
+        Locators(Mac32::new(self.0.expand(b"sealedlog v1 place")))
     }
 
     /// `P_{j,0}`: progress as it is kept in the runtime directory.
@@ -143,20 +145,43 @@ impl EpochKey {
     }
 }
 
+/// HMAC-SHA256 under a key that is kept, for one message or many at once.
+struct Mac32 {
+    key: Key32,
+    keyed: HmacSha256,
+}
+
+impl Mac32 {
+    fn new(key: Key32) -> Self {
+        let keyed = keyed(&key.0[..]);
+        Self { key, keyed }
+    }
+
+    fn number(&self, number: u32) -> [u8; 32] {
+        self.keyed.clone().chain_update(number.to_be_bytes()).finalize().into_bytes().into()
+    }
+
+    fn many(&self, compress: Compress) -> sha256::Hmac {
+        sha256::Hmac::with_key(&self.key.0, compress)
+    }
+}
+
 /// `C_j`: what the tags of an epoch's slots are computed from.
-pub struct ChainSecret(HmacSha256);
+pub struct ChainSecret(Mac32);
 
 impl ChainSecret {
     fn new(hkdf: &Hkdf<Sha256>, info: &[u8]) -> Self {
-        let secret = Key32::written(|out| hkdf.expand(info, out).expect("32 bytes are within HKDF's limit"));
-        Self(keyed(&secret.0[..]))
+        Self(Mac32::new(Key32::written(|out| hkdf.expand(info, out).expect("32 bytes are within HKDF's limit"))))
     }
 
     /// `T_{j,i} = HMAC-SHA256(C_j, be32(i))`
     pub fn tag(&self, slot: u32) -> Tag {
-        let mut mac = self.0.clone();
-        mac.update(&slot.to_be_bytes());
-        Tag(mac.finalize().into_bytes().into())
+        Tag(self.0.number(slot))
+    }
+
+    /// Makes the tags of sixteen slots at once: of the slots `from`, `from + 1`, … in [`sha256::Hmac::numbers`].
+    pub fn many(&self, compress: Compress) -> sha256::Hmac {
+        self.0.many(compress)
     }
 }
 
@@ -201,15 +226,18 @@ impl Tag {
 pub type Locator = [u8; 8];
 
 /// Makes the locators of one epoch.
-pub struct Locators(HmacSha256);
+pub struct Locators(Mac32);
 
 impl Locators {
     /// The locators of the four slots `4·quad .. 4·quad + 4`: `HMAC-SHA256(place key, be32(quad))`, cut in four.
     pub fn quad(&self, quad: u32) -> [Locator; 4] {
-        let mut mac = self.0.clone();
-        mac.update(&quad.to_be_bytes());
-        let block = mac.finalize().into_bytes();
+        let block = self.0.number(quad);
         [first(&block), first(&block[8..]), first(&block[16..]), first(&block[24..])]
+    }
+
+    /// Makes the locators of sixty-four slots at once: of the quads `from`, `from + 1`, … in [`sha256::Hmac::numbers`].
+    pub fn many(&self, compress: Compress) -> sha256::Hmac {
+        self.0.many(compress)
     }
 
     /// `L_{j,i}`
@@ -229,8 +257,7 @@ impl Progress {
     /// Moves on to the value for `slots` slots: `P_{j,i+1} = SHA-256(P_{j,i})`. Never moves back.
     pub fn advance_to(&mut self, slots: u32) {
         while self.slots < slots {
-            let hash = Sha256::new_with_prefix(&self.value.0[..]);
-            hash.finalize_into((&mut *self.value.0).into());
+            sha256::digest_of_digest(&mut self.value.0);
             self.slots += 1;
         }
     }
@@ -252,6 +279,17 @@ pub fn seipd2_salt(locator: &Locator, tag: &Tag) -> [u8; 32] {
     salt[..8].copy_from_slice(locator);
     salt[8..].copy_from_slice(&tag.0[..24]);
     salt
+}
+
+/// [`seipd2_salt`] of sixteen slots, which are group `group` of the four that sixteen quads of locators are for.
+pub fn seipd2_salts(quads: &State, group: usize, tags: &State) -> State {
+    let locator = |word: usize| Words(std::array::from_fn(|lane| quads[lane % 4 * 2 + word].0[group * 4 + lane / 4]));
+    std::array::from_fn(|word| if word < 2 { locator(word) } else { tags[word - 2] })
+}
+
+/// The locators of the same slots.
+pub fn locators(quads: &State, group: usize) -> [Locator; LANES] {
+    std::array::from_fn(|lane| first(&sha256::lane(quads, group * 4 + lane / 4)[lane % 4 * 8..]))
 }
 
 /// `age`: the nonce of the payload, `L[..4] ‖ HMAC-SHA256(T, k ‖ file key)[..12]`
@@ -303,6 +341,7 @@ fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
 mod tests {
     use super::*;
     use serde_json::Value;
+    use sha2::Digest;
 
     fn unhex<const N: usize>(value: &Value) -> [u8; N] {
         let text = value.as_str().unwrap();
@@ -352,6 +391,23 @@ mod tests {
             chain = chain.next();
         }
         assert_eq!(checked, 24);
+    }
+
+    #[test]
+    fn many_slots_at_once_are_as_one_after_the_other() {
+        let key = ChainKey::from_bytes([7; 32]).epoch_key();
+        let (secret, locators) = (key.chain_secret(), key.locators());
+        for group in 0..4 {
+            let (quads, tags) =
+                (locators.many(sha256::compress).numbers(16), secret.many(sha256::compress).numbers(64 + 16 * group as u32));
+            let (salts, many) = (seipd2_salts(&quads, group, &tags), super::locators(&quads, group));
+            for (lane, locator) in many.iter().enumerate() {
+                let slot = (64 + 16 * group + lane) as u32;
+                assert_eq!(*locator, locators.slot(slot));
+                assert_eq!(&sha256::lane(&tags, lane), secret.tag(slot).as_bytes());
+                assert_eq!(sha256::lane(&salts, lane), seipd2_salt(locator, &secret.tag(slot)));
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod file;
 pub mod memory;
 pub mod process;
+pub mod processor;
 pub mod signals;
 pub mod wake;
 

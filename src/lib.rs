@@ -15,4 +15,5 @@ pub mod keys;
 pub mod recipient;
 pub mod record;
 pub mod segment;
+pub mod sha256;
 pub mod stream;

@@ -16,7 +16,7 @@ use sealedlog::audit::read::{Found, Opener, RecordReader};
 use sealedlog::chain::{ChainKey, Kind};
 use sealedlog::identity::{Descriptor, Identities, LoadError};
 use sealedlog::recipient::{self, Recipients};
-use sealedlog::record::seal::{EpochSealer, table_len};
+use sealedlog::record::seal::{EpochSealer, Processor, table_len};
 use sealedlog::record::{Cipher, Framing, Profile};
 
 const PASSPHRASE: &str = "correct hörse";
@@ -37,7 +37,7 @@ fn round_trip(folder: &Path, public: &Path, secret: &Path, passphrase: &str, pro
     let epoch = ChainKey::from_bytes([1; 32]).epoch_key();
     let mut file = Vec::new();
     let table = vec![0; table_len(profile, 64)];
-    let mut sealer = EpochSealer::new(recipients, &epoch, 64, table).unwrap();
+    let mut sealer = EpochSealer::new(recipients, &epoch, 64, table, Processor::ANY).unwrap();
     for body in bodies() {
         sealer.seal(Kind::Line, 1_790_000_000, &body, profile.framing(), &mut file).unwrap();
     }

@@ -12,7 +12,7 @@ use sealedlog::audit::read::{Damage, Found, Opener, Record, RecordReader, Why};
 use sealedlog::chain::{ChainKey, EpochKey, Kind};
 use sealedlog::identity::{Descriptor, Identities};
 use sealedlog::recipient::{self, Recipients};
-use sealedlog::record::seal::{EpochSealer, table_len};
+use sealedlog::record::seal::{EpochSealer, Processor, table_len};
 use sealedlog::record::{Framing, Profile};
 use sequoia_openpgp::Profile as CertProfile;
 use sequoia_openpgp::cert::{Cert, CertBuilder};
@@ -56,7 +56,7 @@ impl Case {
 
     fn seal(&self, count: usize) -> Vec<Vec<u8>> {
         let table = vec![0; table_len(self.recipients.profile(), SLOTS)];
-        let mut sealer = EpochSealer::new(Arc::clone(&self.recipients), &self.epoch, SLOTS, table).unwrap();
+        let mut sealer = EpochSealer::new(Arc::clone(&self.recipients), &self.epoch, SLOTS, table, Processor::ANY).unwrap();
         (0..count)
             .map(|i| {
                 let mut record = Vec::new();
@@ -418,7 +418,7 @@ fn long_files_are_read_in_pieces() {
     for framing in [Framing::Binary, Framing::Base64] {
         let case = Case::new(Profile::Rfc9580, framing, 1, 0);
         let table = vec![0; table_len(Profile::Rfc9580, 16384)];
-        let mut sealer = EpochSealer::new(Arc::clone(&case.recipients), &case.epoch, 16384, table).unwrap();
+        let mut sealer = EpochSealer::new(Arc::clone(&case.recipients), &case.epoch, 16384, table, Processor::ANY).unwrap();
         let (mut file, mut expected, mut hurt) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..8000 {
             let body = match i % 1000 {

@@ -21,7 +21,7 @@ use sealedlog::control::{Close, Control, Epoch, Event, Follows, FoundProgress, G
 use sealedlog::identity::{Identities, Terminal};
 use sealedlog::record::Framing;
 use sealedlog::record::openpgp::Message;
-use sealedlog::record::seal::EpochSealer;
+use sealedlog::record::seal::{EpochSealer, Processor};
 use sealedlog::stream::claim::{Claimant, begin_ephemeral};
 
 #[test]
@@ -645,7 +645,7 @@ fn a_forged_word_on_how_much_was_used_is_not_believed() {
     let stream = Hex(state[24..40].try_into().unwrap());
     let key = sealedlog::chain::ChainKey::from_bytes(chain_key).epoch_key();
     let recipients = Arc::new(sealedlog::keys::load(std::slice::from_ref(&log.public), None).unwrap().recipients);
-    let mut sealer = EpochSealer::new(recipients, &key, 64, vec![0; 64 * 80]).unwrap();
+    let mut sealer = EpochSealer::new(recipients, &key, 64, vec![0; 64 * 80], Processor::ANY).unwrap();
     let mut forged = log.sealed[..log.records()[FIRST_LINE + 5].start].to_vec();
     let time = jiff::Timestamp::now() + Duration::from_secs(3600);
     let before = Some(UsedEpoch { epoch: 0, used: 7, progress: Hex([5; 32]) });
@@ -667,7 +667,7 @@ fn control_records_of_an_enemy_cost_no_more_than_their_bytes() {
         let mut file = Vec::new();
         for (epoch, key) in [(1, [1; 32]), (number, [2; 32])] {
             let key = sealedlog::chain::EpochKey::from_bytes(key);
-            let mut sealer = EpochSealer::new(recipients.clone(), &key, 64, vec![0; 64 * 80]).unwrap();
+            let mut sealer = EpochSealer::new(recipients.clone(), &key, 64, vec![0; 64 * 80], Processor::ANY).unwrap();
             let before = Some(UsedEpoch { epoch: number.wrapping_sub(7), used: u32::MAX, progress: Hex([5; 32]) });
             let begin = Epoch {
                 epoch,

@@ -19,7 +19,7 @@ use sealedlog::control::{
 use sealedlog::recipient::Recipients;
 use sealedlog::record::Framing;
 use sealedlog::record::framing;
-use sealedlog::record::seal::EpochSealer;
+use sealedlog::record::seal::{EpochSealer, Processor};
 use sealedlog::stream::claim::{Claimant, begin_ephemeral};
 
 /// What root finds in the state folder at time T.
@@ -78,7 +78,7 @@ impl Intruder {
     }
 
     fn sealer(&self, key: &EpochKey) -> EpochSealer<Vec<u8>> {
-        EpochSealer::new(self.recipients.clone(), key, 64, vec![0; 64 * 80]).unwrap()
+        EpochSealer::new(self.recipients.clone(), key, 64, vec![0; 64 * 80], Processor::ANY).unwrap()
     }
 }
 

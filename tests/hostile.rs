@@ -28,7 +28,7 @@ use sealedlog::control::{
 use sealedlog::identity::{Identities, Terminal};
 use sealedlog::recipient::Recipients;
 use sealedlog::record::openpgp::{Message, read_header};
-use sealedlog::record::seal::{EpochSealer, table_len};
+use sealedlog::record::seal::{EpochSealer, Processor, table_len};
 use sealedlog::record::{Framing, MAX_RECORD, Profile, framing};
 
 /// The program that runs the measured ones.
@@ -227,7 +227,7 @@ impl Enemy {
 
     fn sealer(&self, key: &ChainKey, slots: u32) -> Sealer {
         let table = vec![0; table_len(self.recipients.profile(), slots)];
-        EpochSealer::new(self.recipients.clone(), &key.epoch_key(), slots, table).unwrap()
+        EpochSealer::new(self.recipients.clone(), &key.epoch_key(), slots, table, Processor::ANY).unwrap()
     }
 
     /// So many epochs of streams that nobody knows.
@@ -847,7 +847,7 @@ fn a_whole_epoch_sealed_anew_under_copied_salts_is_not_believed() {
         let salt = *Seipd2::parse(Message::parse(record).unwrap().seipd).unwrap().salt;
         let literal = sealedlog::record::openpgp::Literal { name: b"", date: 1_790_000_000, body: b"forged\n" };
         *record = packets.clone();
-        write(&MessageKey::derive(cipher, session_key, &salt), &salt, &literal, record);
+        write(&MessageKey::derive(cipher, session_key, &salt), &salt, &literal, record, Processor::ANY.write_chunks);
     }
     let file = pair.server.write("forged.pgp", &records.concat());
     let lines = pair.server.lines.clone();

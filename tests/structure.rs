@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Modules from the bottom to the top. One may name those below its own row; in the first row they may name each other.
 const LAYERS: [&[&str]; 6] = [
-    &["chain", "control", "recipient", "record"],
+    &["chain", "control", "recipient", "record", "sha256"],
     &["host"],
     &["segment", "identity"],
     &["stream", "input", "keys"],
@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 6] = [
     &["cli"],
 ];
 /// The pure core: no file, no environment, no clock. Also those parts of other modules that promise the same.
-const PURE: [&str; 4] = ["chain", "control", "recipient", "record"];
+const PURE: [&str; 5] = ["chain", "control", "recipient", "record", "sha256"];
 /// What makes code impure. Types that only carry a time are none of it.
 const IMPURE: [&str; 7] = ["std::fs", "std::env", "std::net", "std::process", "std::thread", "Instant", "now("];
 /// The only file of the core that draws random bytes by itself: fresh session and file keys.

@@ -194,7 +194,8 @@ impl Log {
     /// As [`Log::enter_for_keys`]. Where the next file cannot be opened and the one before still is, that one is gone on
     /// with, and the next one tried again.
     fn enter_next(&mut self, now: Timestamp, common: &mut Common) -> Result<(), WriteError> {
-        if self.writer.is_open() && clock::boottime() < self.enter_again {
+        let tried = self.enter_again > Duration::ZERO;
+        if tried && self.writer.is_open() && clock::boottime() < self.enter_again {
             return Ok(());
         }
         match self.enter_for_keys(now, common) {

@@ -126,7 +126,7 @@ impl FileTarget {
         let canonical = canonical(folder)?;
         let template = stripped.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let zone = TimeZone::system();
-        let files = Files { target: self.clone(), folder: canonical, template, zone, current: None, base: None };
+        let files = Files { target: self.clone(), folder: canonical, template, zone, current: None, looked: None, base: None };
         for suffix in SUFFIXES {
             check_file(&with_suffix(&files.first(Timestamp::now()).path, suffix))?;
         }
@@ -169,7 +169,7 @@ impl Routes {
         let (schedule, template) = (self.template.schedule(route), self.template.name(route));
         let target = FileTarget { template: PathBuf::from(&template), schedule, actions: FileActions::default() };
         let base = Some(self.template.folder().to_owned());
-        Files { target, folder: self.folder.clone(), template, zone: self.zone.clone(), current: None, base }
+        Files { target, folder: self.folder.clone(), template, zone: self.zone.clone(), current: None, looked: None, base }
     }
 }
 
@@ -205,6 +205,8 @@ pub struct Files {
     template: String,
     zone: TimeZone,
     current: Option<Segment>,
+    /// The time of the last line that needed no other file, where time alone decides.
+    looked: Option<Timestamp>,
     /// Folders below this one are made.
     base: Option<PathBuf>,
 }
@@ -237,6 +239,11 @@ impl Files {
 
     /// Opens the file that lines of this time go to, unless it is open.
     pub fn enter(&mut self, writer: &mut Writer, now: Timestamp, warner: &mut Warner) -> Result<(), WriteError> {
+        if self.looked == Some(now) && writer.is_open() {
+            // Another line of the same read.
+            return Ok(());
+        }
+        self.looked = None;
         let next = match &self.current {
             None => Some(self.first(now)),
             Some(current) => {
@@ -251,7 +258,10 @@ impl Files {
             }
             (Some(next), current) => (next, current.is_some()),
             (None, Some(current)) if !writer.is_open() => (current.clone(), false),
-            (None, _) => return Ok(()),
+            (None, _) => {
+                self.looked = Some(now).filter(|_| self.target.schedule.rotation.size.is_none());
+                return Ok(());
+            }
         };
         let suffix = writer.recipients().profile().suffix(writer.framing());
         let path = self.suffixed(&segment.path, suffix);

@@ -1,16 +1,22 @@
-//! AES-OCB (RFC 7253) for the chunks of SEIPD v2, all blocks of a chunk in one call of the cipher.
+//! AES-OCB (RFC 7253) for the chunks of SEIPD v2, all that a chunk needs in one use of the cipher.
 //!
 //! Promises: what [`Ocb::seal`] gives is RFC 7253's OCB-ENCRYPT with tags of 128 bits; nothing is allocated; tags are
 //! compared in constant time; key schedule, masks and working blocks are erased when they are dropped. Does not promise
 //! anything where a nonce is used twice under one key, and knows no packets: nonces and associated data are handed in.
 //!
-//! Many blocks a call matter: with AVX-512 the cipher spreads its whole key schedule over wide registers in each call, so
-//! that a call for one block costs what a call for twenty does. So the masks and the first nonce come from one call,
-//! and a short chunk, its tag and the tag that ends the message from a second one.
+//! One use of the cipher matters: with AVX-512 it spreads its whole key schedule over wide registers in each, which costs
+//! as much as ten blocks. So a chunk is sealed in one use, with its masks, its tag and the tag that ends the message; it is
+//! opened in two, one for each direction.
 #![forbid(unsafe_code)]
 
+use aes::Block;
+use aes::cipher::array::Array;
 use aes::cipher::consts::U16;
-use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use aes::cipher::inout::InOutBuf;
+use aes::cipher::{
+    BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherDecrypt, BlockCipherEncBackend, BlockCipherEncClosure,
+    BlockCipherEncrypt, BlockSizeUser, KeyInit,
+};
 use subtle::ConstantTimeEq;
 
 /// Longest text of one chunk in bytes.
@@ -31,7 +37,6 @@ pub struct BadTag;
 pub struct Ocb<C> {
     cipher: C,
     first_nonce: u128,
-    masks: Masks,
 }
 
 impl<C: BlockCipherEncrypt<BlockSize = U16> + KeyInit> Ocb<C> {
@@ -39,75 +44,21 @@ impl<C: BlockCipherEncrypt<BlockSize = U16> + KeyInit> Ocb<C> {
     /// tag's length modulo 128, zeros, a one, and the nonce, as a big-endian number of 128 bits (see [`nonce`]). Chunk
     /// i has the number that is greater by i.
     pub fn new(key: &[u8], first_nonce: u128) -> Self {
-        let cipher = C::new_from_slice(key).expect("callers give the cipher a key of its length");
-        let mut batch = Batch::new();
-        batch.push(0);
-        batch.push((first_nonce & !63).to_be());
-        batch.encrypt(&cipher);
-        let masks = Masks::new(batch.get(0), batch.get(1));
-        Self { cipher, first_nonce, masks }
+        Self { cipher: C::new_from_slice(key).expect("callers give the cipher a key of its length"), first_nonce }
     }
 
     /// Encrypts chunk `index` in place and returns its tag. `text` has at most [`MAX_TEXT`] bytes and `ad` at most 15.
     pub fn seal(&self, index: u64, ad: &[u8], text: &mut [u8]) -> Tag {
-        self.seal_with(index, ad, text, None).0
+        self.seal_last(index, ad, text, b"").0
     }
 
     /// As [`seal`](Self::seal), with the tag of an empty chunk behind it, whose associated data are `end_ad`.
     pub fn seal_last(&self, index: u64, ad: &[u8], text: &mut [u8], end_ad: &[u8]) -> (Tag, Tag) {
-        self.seal_with(index, ad, text, Some(end_ad))
-    }
-
-    fn seal_with(&self, index: u64, ad: &[u8], text: &mut [u8], end_ad: Option<&[u8]>) -> (Tag, Tag) {
         assert!(text.len() <= MAX_TEXT, "a chunk has at most {MAX_TEXT} bytes");
-        let (mut offset, mut checksum) = (self.first_offset(index), 0);
-        let mut batch = Batch::new();
-        let (blocks, rest) = text.as_chunks_mut::<16>();
-        // All groups but the last are full; the last may be empty and shares its call with what follows the text.
-        let (full, last) = blocks.split_at_mut(blocks.len().saturating_sub(1) / GROUP * GROUP);
-        for group in full.chunks_exact_mut(GROUP) {
-            let mut again = offset.clone();
-            batch.load(group, &mut offset);
-            checksum ^= sum(group);
-            batch.encrypt(&self.cipher);
-            batch.store(group, &mut again);
-            batch.clear();
-        }
-        let mut again = offset.clone();
-        batch.load(last, &mut offset);
-        checksum ^= sum(last);
-        if !rest.is_empty() {
-            offset.mask ^= self.masks.star;
-            checksum ^= padded(rest);
-            batch.push(offset.mask);
-        }
-        let tags_at = batch.len;
-        batch.push(padded(ad) ^ self.masks.star);
-        batch.push(checksum ^ offset.mask ^ self.masks.dollar);
-        if let Some(end_ad) = end_ad {
-            batch.push(padded(end_ad) ^ self.masks.star);
-            batch.push(self.first_offset(index + 1).mask ^ self.masks.dollar);
-        }
-        batch.encrypt(&self.cipher);
-        batch.store(last, &mut again);
-        if !rest.is_empty() {
-            xor_into(rest, batch.get(tags_at - 1));
-        }
-        (batch.tag(tags_at, ad), batch.tag(tags_at + 2, end_ad.unwrap_or_default()))
-    }
-
-    /// `Offset_0` (RFC 7253, 4.2) of chunk `index`.
-    fn first_offset(&self, index: u64) -> Offset<'_> {
+        let (mut tag, mut end_tag) = ([0; TAG_LEN], [0; TAG_LEN]);
         let nonce = self.first_nonce + u128::from(index);
-        let mask = if nonce & !63 == self.first_nonce & !63 {
-            offset_from_top(self.masks.top, nonce)
-        } else {
-            let mut batch = Batch::new();
-            batch.push((nonce & !63).to_be());
-            batch.encrypt(&self.cipher);
-            offset_from_top(batch.get(0), nonce)
-        };
-        Offset { mask, number: 0, masks: &self.masks }
+        self.cipher.encrypt_with_backend(Seal { nonce, ad, text, end_ad, tag: &mut tag, end_tag: &mut end_tag });
+        (tag, end_tag)
     }
 }
 
@@ -140,41 +91,13 @@ impl<C: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt + KeyInit> Ocb<
 
     fn open_with(&self, index: u64, ad: &[u8], text: &mut [u8], tag: &Tag, end: Option<(&[u8], &Tag)>) -> Result<(), BadTag> {
         assert!(text.len() <= MAX_TEXT, "a chunk has at most {MAX_TEXT} bytes");
-        let (mut offset, mut checksum) = (self.first_offset(index), 0);
-        let mut batch = Batch::new();
-        let (blocks, rest) = text.as_chunks_mut::<16>();
-        for group in blocks.chunks_mut(GROUP) {
-            let mut again = offset.clone();
-            batch.load(group, &mut offset);
-            batch.decrypt(&self.cipher);
-            batch.store(group, &mut again);
-            checksum ^= sum(group);
-            batch.clear();
-        }
-        if !rest.is_empty() {
-            offset.mask ^= self.masks.star;
-        }
-        batch.push(offset.mask);
-        batch.push(padded(ad) ^ self.masks.star);
-        // Stands for the chunk's tag, which needs the whole text.
-        batch.push(0);
-        if let Some((end_ad, _)) = end {
-            batch.push(padded(end_ad) ^ self.masks.star);
-            batch.push(self.first_offset(index + 1).mask ^ self.masks.dollar);
-        }
-        batch.encrypt(&self.cipher);
-        if !rest.is_empty() {
-            xor_into(rest, batch.get(0));
-            checksum ^= padded(rest);
-        }
-        let mut last = Batch::new();
-        last.push(checksum ^ offset.mask ^ self.masks.dollar);
-        last.encrypt(&self.cipher);
-        batch.set(2, last.get(0));
-        let mut equal = batch.tag(1, ad).ct_eq(tag);
-        if let Some((end_ad, end_tag)) = end {
-            equal &= batch.tag(3, end_ad).ct_eq(end_tag);
-        }
+        let (end_ad, nonce) = (end.map_or(&b""[..], |(ad, _)| ad), self.first_nonce + u128::from(index));
+        let mut keyed = Keyed::default();
+        self.cipher.encrypt_with_backend(Prepare { nonce, ad, len: text.len(), end_ad, keyed: &mut keyed });
+        let mut equal = end.map_or(1.into(), |(_, end_tag)| keyed.end_tag.ct_eq(end_tag));
+        let mut found = 0;
+        self.cipher.decrypt_with_backend(Open { keyed: &keyed, text, tag, checksum: &mut found });
+        equal &= found.to_ne_bytes().ct_eq(&[0; TAG_LEN]);
         if equal.into() { Ok(()) } else { Err(BadTag) }
     }
 }
@@ -187,130 +110,249 @@ pub fn nonce(prefix: &[u8; 7]) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-/// Blocks of text in one call: what the widest cipher takes at once.
+/// Blocks that are masked, enciphered and masked again before the next ones, so that they stay near.
 const GROUP: usize = 64;
-/// The blocks behind the text: its partial block, and two each for its tag and for the end's.
-const BEHIND: usize = 5;
 /// `L_0 … L_8`, as 2^8 blocks are one chunk.
 const MASKS: usize = 9;
 
-/// What follows from the key, and `Ktop` of the first nonces (RFC 7253, 4.1 and 4.2). Here and below, blocks are numbers
-/// in the machine's byte order, so that XOR needs no swapping.
+/// What follows from the key for the text of one chunk (RFC 7253, 4.1 and 4.2). Here and below, blocks are numbers in the
+/// machine's byte order, so that XOR needs no swapping.
+#[derive(Default)]
 struct Masks {
     star: u128,
     dollar: u128,
+    /// As many as the text has use for.
     l: [u128; MASKS],
-    top: u128,
+    /// `Offset_0` of the chunk and of the one behind it.
+    first: u128,
+    end: u128,
 }
 
 impl Masks {
-    fn new(star: u128, top: u128) -> Self {
-        let dollar = double(star);
-        let mut masks = Self { star, dollar, l: [0; MASKS], top };
-        let mut mask = dollar;
-        for l in &mut masks.l {
+    fn write(&mut self, cipher: &impl BlockCipherEncBackend<BlockSize = U16>, nonce: u128, text_len: usize) {
+        let mut blocks = Wiped([[0; 16], top(nonce), top(nonce + 1)].map(Block::from));
+        encrypt(cipher, &mut blocks.0);
+        let [star, top, end_top] = blocks.0.map(|block| u128::from_be_bytes(block.into()));
+        let mut mask = double(star);
+        (self.star, self.dollar) = (star.to_be(), mask.to_be());
+        let used = (text_len / 16).checked_ilog2().map_or(0, |log| log as usize + 1);
+        for l in &mut self.l[..used] {
             mask = double(mask);
-            *l = mask;
+            *l = mask.to_be();
         }
-        masks
+        (self.first, self.end) = (offset_from_top(top, nonce), offset_from_top(end_top, nonce + 1));
+    }
+
+    /// `Offset_i`: the sum of `Offset_{k-1} xor L_{ntz(k)}` for k up to i holds `L_j` where bit j of i's Gray code is set.
+    fn offset(&self, i: usize) -> u128 {
+        let gray = i ^ (i >> 1);
+        let set = |(j, l): (usize, &u128)| if gray >> j & 1 == 1 { *l } else { 0 };
+        self.l.iter().enumerate().map(set).fold(self.first, |offset, l| offset ^ l)
+    }
+
+    /// XORs block k, the first of which is number `from`, with `Offset_{k+1}`.
+    #[inline(always)]
+    fn apply(&self, blocks: &mut [[u8; 16]], from: usize) {
+        let mut offset = self.offset(from);
+        for (block, number) in blocks.iter_mut().zip(from + 1..) {
+            offset ^= self.l[number.trailing_zeros() as usize];
+            *block = (u128::from_ne_bytes(*block) ^ offset).to_ne_bytes();
+        }
     }
 }
 
 impl Drop for Masks {
     fn drop(&mut self) {
-        (self.star, self.dollar, self.l, self.top) = (0, 0, [0; MASKS], 0);
+        (self.star, self.dollar, self.l, self.first, self.end) = (0, 0, [0; MASKS], 0, 0);
         zeroize::optimization_barrier(self);
     }
 }
 
-/// `Offset_i`, and i.
-#[derive(Clone)]
-struct Offset<'a> {
-    mask: u128,
-    number: u32,
-    masks: &'a Masks,
+/// One chunk to be sealed.
+struct Seal<'a> {
+    nonce: u128,
+    ad: &'a [u8],
+    text: &'a mut [u8],
+    end_ad: &'a [u8],
+    tag: &'a mut Tag,
+    end_tag: &'a mut Tag,
 }
 
-impl Offset<'_> {
-    /// `Offset_{i+1} = Offset_i xor L_{ntz(i+1)}`
-    fn advance(&mut self) -> u128 {
-        self.number += 1;
-        self.mask ^= self.masks.l[self.number.trailing_zeros() as usize];
-        self.mask
+impl BlockSizeUser for Seal<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Seal<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, cipher: &B) {
+        let mut masks = Masks::default();
+        masks.write(cipher, self.nonce, self.text.len());
+        let (blocks, rest) = self.text.as_chunks_mut::<16>();
+        let (count, mut checksum) = (blocks.len(), 0);
+        for (group, from) in blocks.chunks_mut(GROUP).zip((0..).step_by(GROUP)) {
+            checksum ^= sum(group);
+            masks.apply(group, from);
+            encrypt(cipher, Array::cast_slice_from_core_mut(group));
+            masks.apply(group, from);
+        }
+        let mut offset = masks.offset(count);
+        if !rest.is_empty() {
+            offset ^= masks.star;
+            checksum ^= padded(rest);
+        }
+        let mut behind = Behind::new(&masks, offset, self.ad, self.end_ad);
+        behind.0.0[CHECKSUM] = block(checksum ^ offset ^ masks.dollar);
+        encrypt(cipher, &mut behind.0.0);
+        xor_into(rest, behind.get(PAD));
+        *self.tag = (behind.get(CHECKSUM) ^ behind.hash(HASH, self.ad)).to_ne_bytes();
+        *self.end_tag = behind.end_tag(self.end_ad);
     }
 }
 
-impl Drop for Offset<'_> {
-    fn drop(&mut self) {
-        self.mask = 0;
-        zeroize::optimization_barrier(&self.mask);
-    }
-}
-
-/// The blocks of one call of the cipher.
-struct Batch {
-    blocks: [aes::Block; GROUP + BEHIND],
+/// What opening a chunk needs of the cipher's other direction.
+struct Prepare<'a> {
+    nonce: u128,
+    ad: &'a [u8],
     len: usize,
-    /// Blocks from here on were never used.
-    clean: usize,
+    end_ad: &'a [u8],
+    keyed: &'a mut Keyed,
 }
 
-impl Batch {
-    fn new() -> Self {
-        Self { blocks: [aes::Block::from([0; 16]); GROUP + BEHIND], len: 0, clean: 0 }
-    }
+/// What [`Prepare`] gives.
+#[derive(Default)]
+struct Keyed {
+    masks: Masks,
+    /// What the checksum is masked with before it is enciphered, and its hash behind that.
+    offset: u128,
+    hash: u128,
+    /// Of the block that is not full.
+    pad: u128,
+    end_tag: Tag,
+}
 
-    fn push(&mut self, block: u128) {
-        self.blocks[self.len] = block.to_ne_bytes().into();
-        self.len += 1;
-        self.clean = self.clean.max(self.len);
+impl Drop for Keyed {
+    fn drop(&mut self) {
+        (self.offset, self.hash, self.pad) = (0, 0, 0);
+        zeroize::optimization_barrier(self);
     }
+}
 
-    fn load(&mut self, text: &[[u8; 16]], offset: &mut Offset<'_>) {
-        for (block, text) in self.blocks.iter_mut().zip(text) {
-            *block = (u128::from_ne_bytes(*text) ^ offset.advance()).to_ne_bytes().into();
+impl BlockSizeUser for Prepare<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Prepare<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, cipher: &B) {
+        let keyed = self.keyed;
+        keyed.masks.write(cipher, self.nonce, self.len);
+        let mut offset = keyed.masks.offset(self.len / 16);
+        if !self.len.is_multiple_of(16) {
+            offset ^= keyed.masks.star;
         }
-        self.len = text.len();
-        self.clean = self.clean.max(self.len);
+        let mut behind = Behind::new(&keyed.masks, offset, self.ad, self.end_ad);
+        encrypt(cipher, &mut behind.0.0);
+        keyed.offset = offset ^ keyed.masks.dollar;
+        keyed.hash = behind.hash(HASH, self.ad);
+        keyed.pad = behind.get(PAD);
+        keyed.end_tag = behind.end_tag(self.end_ad);
     }
+}
 
-    fn store(&self, text: &mut [[u8; 16]], offset: &mut Offset<'_>) {
-        for (block, text) in self.blocks.iter().zip(text) {
-            *text = (u128::from_ne_bytes((*block).into()) ^ offset.advance()).to_ne_bytes();
+/// One chunk to be opened.
+struct Open<'a> {
+    keyed: &'a Keyed,
+    text: &'a mut [u8],
+    tag: &'a Tag,
+    /// Becomes 0 where the tag is right.
+    checksum: &'a mut u128,
+}
+
+impl BlockSizeUser for Open<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherDecClosure for Open<'_> {
+    /// The tag is deciphered, and compared with what should have been enciphered: the other direction would need one more
+    /// use of the cipher.
+    #[inline(always)]
+    fn call<B: BlockCipherDecBackend<BlockSize = U16>>(self, cipher: &B) {
+        let Self { keyed, text, tag, checksum } = self;
+        let (blocks, rest) = text.as_chunks_mut::<16>();
+        let mut sealed = Wiped([block(u128::from_ne_bytes(*tag) ^ keyed.hash)]);
+        decrypt(cipher, &mut sealed.0);
+        *checksum = u128::from_ne_bytes(sealed.0[0].into()) ^ keyed.offset;
+        for (group, from) in blocks.chunks_mut(GROUP).zip((0..).step_by(GROUP)) {
+            keyed.masks.apply(group, from);
+            decrypt(cipher, Array::cast_slice_from_core_mut(group));
+            keyed.masks.apply(group, from);
+            *checksum ^= sum(group);
+        }
+        if !rest.is_empty() {
+            xor_into(rest, keyed.pad);
+            *checksum ^= padded(rest);
         }
     }
+}
 
-    fn clear(&mut self) {
-        self.len = 0;
-    }
+/// The blocks behind the text: the pad of its last one, its checksum, and two for associated data, whose own offset is 0.
+struct Behind(Wiped<5>);
 
-    fn encrypt(&mut self, cipher: &impl BlockCipherEncrypt<BlockSize = U16>) {
-        cipher.encrypt_blocks(&mut self.blocks[..self.len]);
-    }
+const PAD: usize = 0;
+const CHECKSUM: usize = 1;
+const HASH: usize = 2;
+const END_HASH: usize = 3;
+/// The checksum of the empty chunk behind, which is 0.
+const END: usize = 4;
 
-    fn decrypt(&mut self, cipher: &impl BlockCipherDecrypt<BlockSize = U16>) {
-        cipher.decrypt_blocks(&mut self.blocks[..self.len]);
+impl Behind {
+    fn new(masks: &Masks, offset: u128, ad: &[u8], end_ad: &[u8]) -> Self {
+        let (hash, end_hash) = (padded(ad) ^ masks.star, padded(end_ad) ^ masks.star);
+        Self(Wiped([offset, 0, hash, end_hash, masks.end ^ masks.dollar].map(block)))
     }
 
     fn get(&self, at: usize) -> u128 {
-        u128::from_ne_bytes(self.blocks[at].into())
+        u128::from_ne_bytes(self.0.0[at].into())
     }
 
-    fn set(&mut self, at: usize, block: u128) {
-        self.blocks[at] = block.to_ne_bytes().into();
+    /// `HASH(K, A)` where A is less than a block; of no data it is 0.
+    fn hash(&self, at: usize, ad: &[u8]) -> u128 {
+        if ad.is_empty() { 0 } else { self.get(at) }
     }
 
-    /// `Tag = ENCIPHER(K, checksum xor offset xor L_$) xor HASH(K, A)`, where the block at `at` is the hash of `ad` (of
-    /// no data it is 0) and the other stands behind it.
-    fn tag(&self, at: usize, ad: &[u8]) -> Tag {
-        let hash = if ad.is_empty() { 0 } else { self.get(at) };
-        (self.get(at + 1) ^ hash).to_ne_bytes()
+    fn end_tag(&self, end_ad: &[u8]) -> Tag {
+        (self.get(END) ^ self.hash(END_HASH, end_ad)).to_ne_bytes()
     }
 }
 
-impl Drop for Batch {
+/// Working blocks, erased when they are dropped.
+struct Wiped<const N: usize>([Block; N]);
+
+impl<const N: usize> Drop for Wiped<N> {
     fn drop(&mut self) {
-        wipe(aes::Block::slice_as_flattened_mut(&mut self.blocks[..self.clean]));
+        wipe(Block::slice_as_flattened_mut(&mut self.0));
+    }
+}
+
+#[inline(always)]
+fn encrypt<B: BlockCipherEncBackend<BlockSize = U16>>(cipher: &B, blocks: &mut [Block]) {
+    let (groups, rest) = InOutBuf::from(blocks).into_chunks();
+    for group in groups {
+        cipher.encrypt_par_blocks(group);
+    }
+    for block in rest {
+        cipher.encrypt_block(block);
+    }
+}
+
+#[inline(always)]
+fn decrypt<B: BlockCipherDecBackend<BlockSize = U16>>(cipher: &B, blocks: &mut [Block]) {
+    let (groups, rest) = InOutBuf::from(blocks).into_chunks();
+    for group in groups {
+        cipher.decrypt_par_blocks(group);
+    }
+    for block in rest {
+        cipher.decrypt_block(block);
     }
 }
 
@@ -320,17 +362,26 @@ pub(super) fn wipe(bytes: &mut [u8]) {
     zeroize::optimization_barrier(bytes);
 }
 
-/// `double(S)` (RFC 7253, 2)
-fn double(block: u128) -> u128 {
-    let number = u128::from_be(block);
-    ((number << 1) ^ ((number >> 127) * 0x87)).to_be()
+/// `double(S)` (RFC 7253, 2), of a big-endian number.
+fn double(number: u128) -> u128 {
+    (number << 1) ^ ((number >> 127) * 0x87)
 }
 
-/// `Offset_0 = Stretch[1+bottom..128+bottom]`, where `Stretch = Ktop ‖ (Ktop[1..64] xor Ktop[9..72])`
+/// The block from which the offsets of 64 consecutive nonces follow (RFC 7253, 4.2).
+fn top(nonce: u128) -> [u8; 16] {
+    (nonce & !63).to_be_bytes()
+}
+
+/// `Offset_0 = Stretch[1+bottom..128+bottom]`, where `Stretch = Ktop ‖ (Ktop[1..64] xor Ktop[9..72])`; `top` is a
+/// big-endian number.
 fn offset_from_top(top: u128, nonce: u128) -> u128 {
-    let (number, bottom) = (u128::from_be(top), (nonce & 63) as u32);
-    let behind = (number >> 64) as u64 ^ (number >> 56) as u64;
-    ((number << bottom) | ((u128::from(behind) << bottom) >> 64)).to_be()
+    let bottom = (nonce & 63) as u32;
+    let behind = (top >> 64) as u64 ^ (top >> 56) as u64;
+    ((top << bottom) | ((u128::from(behind) << bottom) >> 64)).to_be()
+}
+
+fn block(number: u128) -> Block {
+    number.to_ne_bytes().into()
 }
 
 /// `bytes ‖ 1 ‖ 0…`, for less than a block.

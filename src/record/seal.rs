@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use aes::Aes256Enc;
 use age_core::format::FileKey;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -14,10 +15,11 @@ use zeroize::Zeroizing;
 
 use super::ocb::wipe;
 use super::openpgp::Literal;
-use super::seipd2::{self, MessageKey, SALT_LEN};
+use super::seipd2::{self, MessageKey, SALT_LEN, WriteChunks};
 use super::{CONTROL_NAME, Framing, MAX_LINE, Profile, age, framing, seipd1};
 use crate::chain::{self, EpochKey, Kind, Tag};
 use crate::recipient::Recipients;
+use crate::sha256::{self, Compress, LANES};
 
 /// Why a line was not sealed. Nothing was appended then, and the slot is still free.
 #[derive(Debug, Error)]
@@ -40,6 +42,20 @@ pub enum SealError {
     Random(getrandom::Error),
 }
 
+/// Functions of the record path that are faster where the processor is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Processor {
+    /// For tags, locators and message keys.
+    pub compress: Compress,
+    /// For `rfc9580` with AES-256.
+    pub write_chunks: WriteChunks,
+}
+
+impl Processor {
+    /// Any processor.
+    pub const ANY: Self = Self { compress: sha256::compress, write_chunks: seipd2::write_chunks::<Aes256Enc> };
+}
+
 /// Seals the records of one epoch, slot by slot. Its secrets stand in `table`, memory that the caller chose.
 pub struct EpochSealer<B> {
     recipients: Arc<Recipients>,
@@ -49,6 +65,7 @@ pub struct EpochSealer<B> {
     next: u32,
     table: B,
     record: Vec<u8>,
+    write_chunks: WriteChunks,
 }
 
 /// `rfc9580`: salt and message key of a slot.
@@ -68,9 +85,17 @@ pub fn table_len(profile: Profile, slots: u32) -> usize {
 impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
     /// Makes the keys of all slots. `table` has at least [`table_len`] bytes. For the stack see [`EpochSealer::seal`].
     #[inline(never)]
-    pub fn new(recipients: Arc<Recipients>, key: &EpochKey, slots: u32, mut table: B) -> Result<Self, SealError> {
-        let mut pkesks = Vec::new();
-        let entries = table.as_mut().chunks_exact_mut(entry_len(recipients.profile()));
+    pub fn new(
+        recipients: Arc<Recipients>,
+        key: &EpochKey,
+        slots: u32,
+        mut table: B,
+        Processor { compress, write_chunks }: Processor,
+    ) -> Result<Self, SealError> {
+        let (mut pkesks, entry_len) = (Vec::new(), entry_len(recipients.profile()));
+        let groups = table.as_mut()[..slots as usize * entry_len].chunks_mut(LANES * entry_len).zip((0..).step_by(LANES));
+        let quads = key.locators().many(compress);
+        let quads = |from: u32| (quads.numbers(from / 64 * 16), from as usize / LANES % 4);
         if recipients.profile() == Profile::Rfc9580 {
             let cipher = recipients.cipher();
             let mut session_key = Zeroizing::new([0; 32]);
@@ -79,26 +104,29 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
             for recipient in recipients.openpgp() {
                 pkesks.extend_from_slice(&recipient.pkesk6(session_key).map_err(|error| SealError::OpenPgp(error.to_string()))?);
             }
-            let secret = key.bound_chain_secret(session_key, &Sha256::digest(&pkesks).into());
-            let locators = key.locators();
-            let mut quad = [[0; 8]; 4];
-            for (slot, entry) in (0..slots).zip(entries) {
-                if slot % 4 == 0 {
-                    quad = locators.quad(slot / 4);
+            let tags = key.bound_chain_secret(session_key, &Sha256::digest(&pkesks).into()).many(compress);
+            for (entries, from) in groups {
+                let (quads, group) = quads(from);
+                let salts = chain::seipd2_salts(&quads, group, &tags.numbers(from));
+                let keys = MessageKey::derive_many(cipher, session_key, &salts, compress);
+                for (lane, (entry, key)) in entries.chunks_exact_mut(entry_len).zip(keys).enumerate() {
+                    let (salt_entry, key_entry) = entry.split_at_mut(SALT_LEN);
+                    salt_entry.copy_from_slice(&sha256::lane(&salts, lane));
+                    key.write_to(key_entry.try_into().expect("the entry has this length"));
                 }
-                let salt = chain::seipd2_salt(&quad[slot as usize % 4], &secret.tag(slot));
-                let (salt_entry, key_entry) = entry.split_at_mut(SALT_LEN);
-                salt_entry.copy_from_slice(&salt);
-                MessageKey::derive(cipher, session_key, &salt).write_to(key_entry.try_into().expect("the entry has this length"));
             }
         } else {
-            let (secret, locators) = (key.chain_secret(), key.locators());
-            for (slot, entry) in (0..slots).zip(entries) {
-                entry[..8].copy_from_slice(&locators.slot(slot));
-                entry[8..].copy_from_slice(secret.tag(slot).as_bytes());
+            let tags = key.chain_secret().many(compress);
+            for (entries, from) in groups {
+                let (quads, group) = quads(from);
+                let (tags, locators) = (tags.numbers(from), chain::locators(&quads, group));
+                for (lane, (entry, locator)) in entries.chunks_exact_mut(entry_len).zip(locators).enumerate() {
+                    entry[..8].copy_from_slice(&locator);
+                    entry[8..].copy_from_slice(&sha256::lane(&tags, lane));
+                }
             }
         }
-        Ok(Self { recipients, pkesks, slots, next: 0, table, record: Vec::new() })
+        Ok(Self { recipients, pkesks, slots, next: 0, table, record: Vec::new(), write_chunks })
     }
 
     /// The slot that the next record takes.
@@ -138,7 +166,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
                 let key = MessageKey::read_from(self.recipients.cipher(), key.try_into().expect("the entry has this length"));
                 record.extend_from_slice(&self.pkesks);
                 let name = if kind == Kind::Control { CONTROL_NAME } else { b"" };
-                seipd2::write(&key, salt, &Literal { name, date, body }, record);
+                seipd2::write(&key, salt, &Literal { name, date, body }, record, self.write_chunks);
             }
             Profile::Rfc4880 => {
                 let (locator, tag) = split_tag_entry(entry);

@@ -3,7 +3,7 @@
 
 use aes::cipher::consts::U16;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use aes::{Aes128, Aes128Enc, Aes256, Aes256Enc};
+use aes::{Aes128, Aes128Enc, Aes256};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroize;
@@ -11,6 +11,7 @@ use zeroize::Zeroize;
 use super::Cipher;
 use super::ocb::{self, BadTag, Ocb, TAG_LEN, wipe};
 use super::openpgp::{self, Malformed, SEIPD};
+use crate::sha256::{self, Compress, Hmac, LANES, State};
 
 /// The AEAD algorithm's number (RFC 9580, 9.6): OCB.
 pub const OCB: u8 = 2;
@@ -43,6 +44,26 @@ impl MessageKey {
         message_key
     }
 
+    /// Derives those of sixteen messages at once, one salt each.
+    pub fn derive_many(cipher: Cipher, session_key: &[u8], salts: &State, compress: Compress) -> [Self; LANES] {
+        let extracted = Hmac::with_keys(salts, compress).code(sha256::block_of(session_key), session_key.len());
+        let (expand, info) = (Hmac::with_keys(&extracted, compress), associated_data(cipher));
+        let first = expand.code(sha256::block_of(&[&info[..], &[1]].concat()), info.len() + 1);
+        let mut block = [sha256::Words::same(0); 16];
+        block[..8].copy_from_slice(&first);
+        block[8..].copy_from_slice(&sha256::block_of(&[&info[..], &[2]].concat())[..8]);
+        let len = cipher.key_len() + 7;
+        let second = if len > 32 { expand.code(block, 32 + info.len() + 1) } else { first };
+        std::array::from_fn(|lane| {
+            let mut bytes = [0; 64];
+            bytes[..32].copy_from_slice(&sha256::lane(&first, lane));
+            bytes[32..].copy_from_slice(&sha256::lane(&second, lane));
+            let mut message_key = Self { cipher, bytes: [0; Self::LEN] };
+            message_key.bytes[..len].copy_from_slice(&bytes[..len]);
+            message_key
+        })
+    }
+
     /// Stores it in a table made ahead.
     pub fn write_to(&self, out: &mut [u8; Self::LEN]) {
         *out = self.bytes;
@@ -67,9 +88,18 @@ impl Drop for MessageKey {
     }
 }
 
+/// Appends a literal, encrypted in chunks, with a key of AES-256.
+pub type WriteChunks = fn(&MessageKey, &openpgp::Literal<'_>, &mut Vec<u8>);
+
 /// Appends the SEIPD packet of one literal. The plain text stands in `out` only until its chunk is encrypted in place;
 /// `out` is made large enough first, so that no copy of it stays behind.
-pub fn write(key: &MessageKey, salt: &[u8; SALT_LEN], literal: &openpgp::Literal<'_>, out: &mut Vec<u8>) {
+pub fn write(
+    key: &MessageKey,
+    salt: &[u8; SALT_LEN],
+    literal: &openpgp::Literal<'_>,
+    out: &mut Vec<u8>,
+    write_chunks_aes256: WriteChunks,
+) {
     let plain_len = literal.write_len();
     let body_len = FIELDS_LEN + plain_len + plain_len.div_ceil(CHUNK) * TAG_LEN + TAG_LEN;
     out.reserve(openpgp::header_len(body_len) + body_len + CHUNK);
@@ -78,11 +108,12 @@ pub fn write(key: &MessageKey, salt: &[u8; SALT_LEN], literal: &openpgp::Literal
     out.extend_from_slice(salt);
     match key.cipher {
         Cipher::Aes128 => write_chunks::<Aes128Enc>(key, literal, out),
-        Cipher::Aes256 => write_chunks::<Aes256Enc>(key, literal, out),
+        Cipher::Aes256 => write_chunks_aes256(key, literal, out),
     }
 }
 
-fn write_chunks<C>(key: &MessageKey, literal: &openpgp::Literal<'_>, out: &mut Vec<u8>)
+/// As [`WriteChunks`], with an implementation of the key's cipher.
+pub fn write_chunks<C>(key: &MessageKey, literal: &openpgp::Literal<'_>, out: &mut Vec<u8>)
 where
     C: BlockCipherEncrypt<BlockSize = U16> + KeyInit,
 {
@@ -96,7 +127,9 @@ where
     for index in (0..chunks).rev() {
         let (from, to) = (start + index * CHUNK, start + index * (CHUNK + TAG_LEN));
         let len = (plain_len - index * CHUNK).min(CHUNK);
-        out.copy_within(from..from + len, to);
+        if from < to {
+            out.copy_within(from..from + len, to);
+        }
         let (text, tags) = out[to..].split_at_mut(len);
         if index + 1 == chunks {
             let (tag, end_tag) = ocb.seal_last(index as u64, &ad, text, &final_associated_data(key.cipher, plain_len));
@@ -243,7 +276,12 @@ mod tests {
                 let (session_key, salt, body) = (vec![3; cipher.key_len()], [5; 32], vec![fill; len]);
                 let literal = openpgp::Literal { name: b"", date: 7, body: &body };
                 let mut packet = Vec::new();
-                write(&MessageKey::derive(cipher, &session_key, &salt), &salt, &literal, &mut packet);
+                let key = MessageKey::derive(cipher, &session_key, &salt);
+                write(&key, &salt, &literal, &mut packet, write_chunks::<aes::Aes256Enc>);
+                let words: State = std::array::from_fn(|at| sha256::Words::same(u32::from_be_bytes(salt.as_chunks().0[at])));
+                for many in MessageKey::derive_many(cipher, &session_key, &words, sha256::compress) {
+                    prop_assert_eq!(many.bytes, key.bytes);
+                }
                 let (packet_type, header, body_len) = openpgp::read_header(&packet).unwrap();
                 prop_assert_eq!((packet_type, header + body_len), (SEIPD, packet.len()));
                 let mut plain = Vec::new();

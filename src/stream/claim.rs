@@ -18,6 +18,7 @@ use crate::chain::{ChainKey, EpochKey, Kind, MIN_SLOTS, Progress};
 use crate::control::{Control, Event, Follows, Genesis, GenesisFingerprint, Hex, SecretHex, StreamId, WriterId};
 use crate::host::clock;
 use crate::host::memory::LockedBuffer;
+use crate::host::processor::processor;
 use crate::recipient::Recipients;
 use crate::record::Framing;
 use crate::record::seal::{EpochSealer, SealError, table_len};
@@ -306,7 +307,7 @@ fn prepare(
 
 fn sealer(claimant: &Claimant, key: &EpochKey, slots: u32) -> Result<EpochSealer<LockedBuffer>, ClaimError> {
     let table = LockedBuffer::new(table_len(claimant.recipients.profile(), slots)).map_err(ClaimError::Memory)?;
-    Ok(EpochSealer::new(claimant.recipients.clone(), key, slots, table)?)
+    Ok(EpochSealer::new(claimant.recipients.clone(), key, slots, table, processor())?)
 }
 
 /// Seconds since 1970 as an OpenPGP date.

@@ -114,6 +114,8 @@ pub struct Writer {
     epoch: Option<ActiveEpoch>,
     prepared: VecDeque<Prepared>,
     slots: u32,
+    /// The epoch before was used up within [`FAST`].
+    fast: bool,
     sink: Option<Sink>,
     batch: Batch,
     /// Progress files of epochs whose records are all in the batch or the file.
@@ -146,6 +148,7 @@ impl Writer {
             epoch: None,
             prepared: VecDeque::new(),
             slots: MIN_SLOTS,
+            fast: false,
             sink: None,
             batch: Batch::default(),
             ended_memory: Vec::new(),
@@ -321,7 +324,7 @@ impl Writer {
         self.append(Kind::Line, body, seconds(time))?;
         let epoch = self.epoch.as_ref().expect("room makes sure that there is one");
         // For lines only: what closes an epoch must not claim another.
-        if epoch.sealer.next_slot() * 2 >= epoch.sealer.slots() && self.prepared.is_empty() {
+        if (self.fast || epoch.sealer.next_slot() * 2 >= epoch.sealer.slots()) && self.prepared.is_empty() {
             self.prepare_next();
         }
         Ok(())

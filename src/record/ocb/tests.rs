@@ -14,14 +14,15 @@ fn hash<C: BlockCipherEncrypt<BlockSize = U16>>(ocb: &Ocb<C>, ad: &[u8]) -> u128
         u128::from_ne_bytes(block.into())
     };
     let (blocks, rest) = ad.as_chunks::<16>();
+    let star = u128::from_be(encipher(0));
     let mut mask = 0;
     let mut sum = 0;
     for (number, block) in (1u32..).zip(blocks) {
-        mask ^= (0..number.trailing_zeros()).fold(double(ocb.masks.dollar), |l, _| double(l));
+        mask ^= (0..number.trailing_zeros()).fold(double(double(star)), |l, _| double(l)).to_be();
         sum ^= encipher(u128::from_ne_bytes(*block) ^ mask);
     }
     if !rest.is_empty() {
-        sum ^= encipher(padded(rest) ^ mask ^ ocb.masks.star);
+        sum ^= encipher(padded(rest) ^ mask ^ star.to_be());
     }
     sum
 }

@@ -56,6 +56,7 @@ impl Writer {
         if self.epoch.as_ref().is_some_and(|epoch| epoch.sealer.next_slot() < epoch.sealer.slots()) {
             return Ok(());
         }
+        self.fast = self.epoch.as_ref().is_some_and(|epoch| clock::boottime() < epoch.begun + FAST);
         self.end_epoch();
         let claim = self.next_claim()?;
         let progress = self.take_census(claim.stream, claim.epoch);
@@ -75,7 +76,7 @@ impl Writer {
             // It will be closed by its age before it is used up.
             return;
         }
-        if now < epoch.begun + FAST / 2 {
+        if self.fast || now < epoch.begun + FAST / 2 {
             self.slots = (epoch.sealer.slots() * 2).min(MAX_SLOTS);
         }
         let (source, claimant, slots, on) = (source.clone(), self.options.claimant.clone(), self.slots, Some(epoch.stream));

@@ -1,0 +1,13 @@
+//! What this processor can do faster than any: AES and SHA-256 for the record path.
+//!
+//! Promises: the same bytes as [`Processor::ANY`] gives.
+
+mod aes;
+mod sha256;
+
+use crate::record::seal::Processor;
+
+/// Looks what the processor has.
+pub fn processor() -> Processor {
+    Processor { compress: sha256::compress(), write_chunks: aes::write_chunks() }
+}
