@@ -6,6 +6,7 @@
 
 mod age;
 mod openpgp;
+pub mod x25519;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -14,6 +15,7 @@ use thiserror::Error;
 
 pub use self::age::AgeRecipient;
 pub use self::openpgp::OpenPgpRecipient;
+use self::x25519::AgreementKey;
 use crate::record::{Cipher, Profile};
 
 /// Suffixes of the files in a key folder that are read as public keys.
@@ -219,6 +221,16 @@ impl Recipients {
         self.keys.iter().filter_map(|recipient| match &recipient.key {
             PublicKey::Age(key) => Some(key),
             PublicKey::OpenPgp(_) => None,
+        })
+    }
+
+    /// What each record needs an agreement of, in order; none in the profile `rfc9580`, where an epoch's records share a
+    /// session key.
+    pub fn agreement_keys(&self) -> impl Iterator<Item = &AgreementKey> {
+        let wanted = self.profile != Profile::Rfc9580;
+        self.keys.iter().filter(move |_| wanted).filter_map(|recipient| match &recipient.key {
+            PublicKey::OpenPgp(key) => key.agreement_key(),
+            PublicKey::Age(key) => key.agreement_key(),
         })
     }
 

@@ -36,7 +36,7 @@ fn round_trip(folder: &Path, public: &Path, secret: &Path, passphrase: &str, pro
     assert_eq!(recipients.profile(), profile);
     let epoch = ChainKey::from_bytes([1; 32]).epoch_key();
     let mut file = Vec::new();
-    let table = vec![0; table_len(profile, 64)];
+    let table = vec![0; table_len(&recipients, 64)];
     let mut sealer = EpochSealer::new(recipients, &epoch, 64, table, Processor::ANY).unwrap();
     for body in bodies() {
         sealer.seal(Kind::Line, 1_790_000_000, &body, profile.framing(), &mut file).unwrap();

@@ -226,7 +226,7 @@ impl Enemy {
     }
 
     fn sealer(&self, key: &ChainKey, slots: u32) -> Sealer {
-        let table = vec![0; table_len(self.recipients.profile(), slots)];
+        let table = vec![0; table_len(&self.recipients, slots)];
         EpochSealer::new(self.recipients.clone(), &key.epoch_key(), slots, table, Processor::ANY).unwrap()
     }
 

@@ -2,19 +2,27 @@
 #![forbid(unsafe_code)]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use sequoia_openpgp as openpgp;
 
 use openpgp::cert::prelude::*;
+use openpgp::crypto::ecdh::aes_key_wrap;
+use openpgp::crypto::mem::Protected;
 use openpgp::packet::{Key, PKESK, Packet, key, pkesk};
 use openpgp::parse::Parse;
 use openpgp::policy::StandardPolicy;
 use openpgp::serialize::MarshalInto;
-use openpgp::types::{AEADAlgorithm, Curve, PublicKeyAlgorithm, RevocationStatus, SymmetricAlgorithm};
+use openpgp::types::{AEADAlgorithm, Curve, HashAlgorithm, PublicKeyAlgorithm, RevocationStatus, SymmetricAlgorithm};
 
+use super::x25519::{self, Agreement, AgreementKey};
 use super::{PublicKey, Recipient, Refusal};
-use crate::record::Cipher;
+use crate::record::openpgp::write_header;
+use crate::record::{self, Cipher};
+
+/// Length in bytes to which a session key is padded before it is wrapped (RFC 9580, 11.5).
+const WRAPPED_LEN: usize = 40;
 
 /// The encryption key of an OpenPGP certificate, and what the certificate says that it can take.
 #[derive(Clone, Debug)]
@@ -26,6 +34,46 @@ pub struct OpenPgpRecipient {
     pub prefers_aes256: bool,
     /// Its preferred AEAD cipher suites, where it has any, hold AES-256 with OCB (RFC 9580, 5.2.3.15).
     aes256_ocb: Option<bool>,
+    cv25519: Option<Arc<Cv25519>>,
+}
+
+/// A key of type Curve25519Legacy (RFC 9580, 9.2.1), and how session keys are wrapped under what is agreed upon with it (11.5).
+#[derive(Debug)]
+struct Cv25519 {
+    key: AgreementKey,
+    hash: HashAlgorithm,
+    cipher: SymmetricAlgorithm,
+    /// What is hashed behind the shared secret.
+    param: Vec<u8>,
+}
+
+impl Cv25519 {
+    /// `None` for all other keys.
+    fn of(key: &Key<key::PublicParts, key::UnspecifiedRole>) -> Option<Self> {
+        let openpgp::crypto::mpi::PublicKey::ECDH { curve: curve @ Curve::Cv25519, q, hash, sym } = key.mpis() else {
+            return None;
+        };
+        let [0x40, public @ ..] = q.value() else { return None };
+        let oid = curve.oid();
+        let mut param = vec![u8::try_from(oid.len()).ok()?];
+        param.extend_from_slice(oid);
+        param.extend_from_slice(&[PublicKeyAlgorithm::ECDH.into(), 3, 1, (*hash).into(), (*sym).into()]);
+        param.extend_from_slice(b"Anonymous Sender    ");
+        param.extend_from_slice(key.fingerprint().as_bytes());
+        Some(Self { key: AgreementKey::new(public.try_into().ok()?)?, hash: *hash, cipher: *sym, param })
+    }
+
+    /// Wraps what a PKESK encrypts.
+    fn wrap(&self, session_key: Protected, secret: &[u8; 32]) -> openpgp::Result<Vec<u8>> {
+        let mut hash = self.hash.context()?.for_digest();
+        hash.update(&[0, 0, 0, 1]);
+        hash.update(secret);
+        hash.update(&self.param);
+        let mut digest: Protected = vec![0; self.hash.digest_size()?].into();
+        hash.digest(&mut digest)?;
+        let key: Protected = digest[..self.cipher.key_size()?.min(digest.len())].into();
+        aes_key_wrap(self.cipher, &key, &session_key)
+    }
 }
 
 impl OpenPgpRecipient {
@@ -64,6 +112,45 @@ impl OpenPgpRecipient {
         let cipher = SymmetricAlgorithm::from(cipher.id());
         let packet = pkesk::PKESK3::for_recipient(cipher, &session_key.to_vec().into(), &self.key)?;
         Packet::from(PKESK::from(packet)).to_vec()
+    }
+
+    /// What each version 3 PKESK packet needs an agreement of, if it does.
+    pub fn agreement_key(&self) -> Option<&AgreementKey> {
+        self.cv25519.as_ref().map(|cv25519| &cv25519.key)
+    }
+
+    /// Appends what [`pkesk3`](Self::pkesk3) gives, with an agreement of this key's [`agreement_key`](Self::agreement_key),
+    /// which it must have. The agreement is for this packet alone.
+    pub fn write_pkesk3(
+        &self,
+        cipher: Cipher,
+        session_key: &[u8],
+        agreement: &Agreement,
+        out: &mut Vec<u8>,
+    ) -> openpgp::Result<()> {
+        let Some(cv25519) = &self.cv25519 else {
+            out.extend_from_slice(&self.pkesk3(cipher, session_key)?);
+            return Ok(());
+        };
+        let (share, secret) = x25519::parts(agreement);
+        // Cipher, key and checksum, always padded to the same length (RFC 9580, 5.1.1 and 11.5).
+        let mut text = Protected::new(WRAPPED_LEN);
+        let checksum = session_key.iter().fold(0u16, |sum, byte| sum.wrapping_add((*byte).into()));
+        let len = 1 + session_key.len() + 2;
+        text[0] = cipher.id();
+        text[1..len - 2].copy_from_slice(session_key);
+        text[len - 2..len].copy_from_slice(&checksum.to_be_bytes());
+        text[len..].fill((WRAPPED_LEN - len) as u8);
+        let wrapped = cv25519.wrap(text, secret)?;
+        let head = self.pkesk3_head();
+        write_header(record::openpgp::PKESK, head.len() + 3 + share.len() + 1 + wrapped.len(), out);
+        out.extend_from_slice(&head);
+        // A number of 263 bits: the marker of a native point, and the point.
+        out.extend_from_slice(&[1, 7, 0x40]);
+        out.extend_from_slice(share);
+        out.push(u8::try_from(wrapped.len()).expect("it is eight bytes longer than what it wraps"));
+        out.extend_from_slice(&wrapped);
+        Ok(())
     }
 
     /// How the body of a version 6 PKESK packet for this key begins: version, length and version of the fingerprint, fingerprint.
@@ -168,8 +255,10 @@ fn recipient(file: &Path, cert: &Cert, now: SystemTime) -> Result<Recipient, Ref
     let expires = [valid.primary_key().key_expiration_time(), usable.key_expiration_time()].into_iter().flatten().min();
     let label =
         valid.userids().next().map(|user| String::from_utf8_lossy(user.userid().value()).into_owned()).unwrap_or_default();
+    let public = usable.key().clone().role_into_unspecified();
     let key = OpenPgpRecipient {
-        key: usable.key().clone().role_into_unspecified(),
+        cv25519: Cv25519::of(&public).map(Arc::new),
+        key: public,
         announces_seipd2: valid.features().is_some_and(|features| features.supports_seipdv2()),
         prefers_aes256: valid.preferred_symmetric_algorithms().is_some_and(|list| list.contains(&SymmetricAlgorithm::AES256)),
         aes256_ocb: valid

@@ -41,6 +41,26 @@ pub enum AgeError {
     Payload,
 }
 
+/// Wraps a file key under the shared secret of an X25519 agreement: ChaCha20-Poly1305 under
+/// `HKDF(shared secret, ephemeral public key ‖ public key, label)`.
+pub fn wrap(
+    file_key: &[u8; FILE_KEY_LEN],
+    share: &[u8; 32],
+    public: &[u8; 32],
+    secret: &[u8; 32],
+    label: &[u8],
+) -> [u8; FILE_KEY_LEN + TAG_LEN] {
+    let key = hkdf(secret, &[&share[..], &public[..]].concat(), label);
+    let cipher = ChaCha20Poly1305::new_from_slice(&key[..]).expect("the key has the cipher's length");
+    let mut wrapped = [0; FILE_KEY_LEN + TAG_LEN];
+    let (text, tag) = wrapped.split_at_mut(FILE_KEY_LEN);
+    text.copy_from_slice(file_key);
+    // Each key is used once.
+    let sealed = cipher.encrypt_inout_detached(&Nonce::default(), b"", text.into());
+    tag.copy_from_slice(&sealed.expect("a key is within the cipher's limits"));
+    wrapped
+}
+
 /// Appends one age file with these stanzas, nonce and body.
 pub fn write(stanzas: &[Stanza], file_key: &[u8; FILE_KEY_LEN], nonce: &[u8; NONCE_LEN], body: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
@@ -192,9 +212,10 @@ fn payload_cipher(file_key: &[u8; FILE_KEY_LEN], nonce: &[u8; NONCE_LEN]) -> Cha
     ChaCha20Poly1305::new_from_slice(&hkdf(file_key, nonce, b"payload")[..]).expect("the key has the cipher's length")
 }
 
-fn hkdf(file_key: &[u8; FILE_KEY_LEN], salt: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
+/// `HKDF-SHA256(secret, salt, info, 32)`
+pub fn hkdf(secret: &[u8], salt: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut key = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(Some(salt), file_key).expand(info, &mut key[..]).expect("32 bytes are within HKDF's limit");
+    Hkdf::<Sha256>::new(Some(salt), secret).expand(info, &mut key[..]).expect("32 bytes are within HKDF's limit");
     key
 }
 

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use aes::Aes256Enc;
-use age_core::format::FileKey;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -17,8 +16,9 @@ use super::ocb::wipe;
 use super::openpgp::Literal;
 use super::seipd2::{self, MessageKey, SALT_LEN, WriteChunks};
 use super::{CONTROL_NAME, Framing, MAX_LINE, Profile, age, framing, seipd1};
-use crate::chain::{self, EpochKey, Kind, Tag};
+use crate::chain::{self, EpochKey, Kind, MIN_SLOTS, Tag};
 use crate::recipient::Recipients;
+use crate::recipient::x25519::{AGREEMENT_LEN, Agreement, AgreementKey};
 use crate::sha256::{self, Compress, LANES};
 
 /// Why a line was not sealed. Nothing was appended then, and the slot is still free.
@@ -77,9 +77,21 @@ fn entry_len(profile: Profile) -> usize {
     if profile == Profile::Rfc9580 { SEIPD2_ENTRY } else { TAG_ENTRY }
 }
 
-/// How many bytes of table an epoch needs.
-pub fn table_len(profile: Profile, slots: u32) -> usize {
-    slots as usize * entry_len(profile)
+/// Bytes of agreements that are made ahead at most.
+const AHEAD_LEN: usize = 512 * 1024;
+
+/// How many bytes of table an epoch needs: an entry for each slot, and a row of agreements for each that has them made
+/// ahead, and one for the others.
+pub fn table_len(recipients: &Recipients, slots: u32) -> usize {
+    let row = recipients.agreement_keys().count() * AGREEMENT_LEN;
+    slots as usize * entry_len(recipients.profile()) + (rows_ahead(slots, row) + 1) * row
+}
+
+/// How many slots have their agreements made ahead, where a row of them has so many bytes: half of an epoch's, so that the
+/// thread that makes them and the one that seals have about as much to do. None in short epochs, which come one after the
+/// other where nothing presses.
+fn rows_ahead(slots: u32, row: usize) -> usize {
+    if slots <= MIN_SLOTS || row == 0 { 0 } else { (slots as usize / 2).min(AHEAD_LEN / row) }
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
@@ -126,6 +138,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
                 }
             }
         }
+        let rows = &mut table.as_mut()[slots as usize * entry_len..];
+        let row = recipients.agreement_keys().count() * AGREEMENT_LEN;
+        for row in rows.chunks_exact_mut(row.max(1)).take(rows_ahead(slots, row)) {
+            agree(&recipients, row)?;
+        }
         Ok(Self { recipients, pkesks, slots, next: 0, table, record: Vec::new(), write_chunks })
     }
 
@@ -155,9 +172,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
         if body.len() > MAX_LINE {
             return Err(SealError::TooLong(body.len()));
         }
-        let profile = self.recipients.profile();
-        let at = self.next as usize * entry_len(profile);
-        let entry = &mut self.table.as_mut()[at..at + entry_len(profile)];
+        let (profile, slot) = (self.recipients.profile(), self.next as usize);
+        let (entries, rows) = self.table.as_mut().split_at_mut(self.slots as usize * entry_len(profile));
+        let entry = &mut entries[slot * entry_len(profile)..][..entry_len(profile)];
         self.record.clear();
         let record = if framing == Framing::Binary { &mut *out } else { &mut self.record };
         match profile {
@@ -168,13 +185,20 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
                 let name = if kind == Kind::Control { CONTROL_NAME } else { b"" };
                 seipd2::write(&key, salt, &Literal { name, date, body }, record, self.write_chunks);
             }
-            Profile::Rfc4880 => {
+            Profile::Rfc4880 | Profile::Age => {
                 let (locator, tag) = split_tag_entry(entry);
-                seal_rfc4880(&self.recipients, &locator, &tag, kind, date, body, record)?;
-            }
-            Profile::Age => {
-                let (locator, tag) = split_tag_entry(entry);
-                seal_age(&self.recipients, &locator, &tag, kind, body, record)?;
+                let len = self.recipients.agreement_keys().count() * AGREEMENT_LEN;
+                let ahead = rows_ahead(self.slots, len);
+                let row = &mut rows[slot.min(ahead) * len..][..len];
+                if slot >= ahead {
+                    agree(&self.recipients, row)?;
+                }
+                if profile == Profile::Age {
+                    seal_age(&self.recipients, &locator, &tag, kind, row, body, record)?;
+                } else {
+                    seal_rfc4880(&self.recipients, &locator, &tag, kind, row, date, body, record)?;
+                }
+                wipe(row);
             }
         }
         wipe(entry);
@@ -191,11 +215,28 @@ fn split_tag_entry(entry: &[u8]) -> (chain::Locator, Tag) {
     (*locator, Tag::from_bytes(tag.try_into().expect("the entry has this length")))
 }
 
+/// Makes a new agreement of each key that needs one.
+fn agree(recipients: &Recipients, row: &mut [u8]) -> Result<(), SealError> {
+    let mut ephemeral = Zeroizing::new([0; 32]);
+    for (key, agreement) in recipients.agreement_keys().zip(row.as_chunks_mut().0) {
+        random(&mut ephemeral[..])?;
+        key.agree(&ephemeral, agreement);
+    }
+    Ok(())
+}
+
+/// The next agreement of a row for a recipient that needs one; else one that nobody looks at.
+fn next_agreement<'a>(key: Option<&AgreementKey>, agreements: &mut std::slice::Iter<'a, Agreement>) -> &'a Agreement {
+    key.and_then(|_| agreements.next()).unwrap_or(&[0; AGREEMENT_LEN])
+}
+
+#[allow(clippy::too_many_arguments, reason = "what a record is made of")]
 fn seal_rfc4880(
     recipients: &Recipients,
     locator: &chain::Locator,
     tag: &Tag,
     kind: Kind,
+    row: &[u8],
     date: u32,
     body: &[u8],
     out: &mut Vec<u8>,
@@ -207,13 +248,12 @@ fn seal_rfc4880(
     let mut prefix = [0; 16];
     random(&mut prefix)?;
     let start = out.len();
+    let mut agreements = row.as_chunks().0.iter();
     for recipient in recipients.openpgp() {
-        match recipient.pkesk3(cipher, session_key) {
-            Ok(packet) => out.extend_from_slice(&packet),
-            Err(error) => {
-                out.truncate(start);
-                return Err(SealError::OpenPgp(error.to_string()));
-            }
+        let agreement = next_agreement(recipient.agreement_key(), &mut agreements);
+        if let Err(error) = recipient.write_pkesk3(cipher, session_key, agreement, out) {
+            out.truncate(start);
+            return Err(SealError::OpenPgp(error.to_string()));
         }
     }
     let digest = Sha256::digest(&out[start..]).into();
@@ -227,17 +267,18 @@ fn seal_age(
     locator: &chain::Locator,
     tag: &Tag,
     kind: Kind,
+    row: &[u8],
     body: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), SealError> {
-    let mut bytes = Zeroizing::new([0; age::FILE_KEY_LEN]);
-    random(&mut bytes[..])?;
-    let file_key = FileKey::init_with_mut(|key| key.copy_from_slice(&bytes[..]));
-    let mut stanzas = Vec::new();
+    let mut file_key = Zeroizing::new([0; age::FILE_KEY_LEN]);
+    random(&mut file_key[..])?;
+    let (mut stanzas, mut agreements) = (Vec::new(), row.as_chunks().0.iter());
     for recipient in recipients.age() {
-        stanzas.extend(recipient.wrap(&file_key).map_err(|error| SealError::Age(error.to_string()))?);
+        let agreement = next_agreement(recipient.agreement_key(), &mut agreements);
+        stanzas.extend(recipient.wrap(&file_key, agreement).map_err(|error| SealError::Age(error.to_string()))?);
     }
-    age::write(&stanzas, &bytes, &chain::age_nonce(locator, tag, kind, &bytes), body, out);
+    age::write(&stanzas, &file_key, &chain::age_nonce(locator, tag, kind, &file_key), body, out);
     Ok(())
 }
 

@@ -306,7 +306,7 @@ fn prepare(
 }
 
 fn sealer(claimant: &Claimant, key: &EpochKey, slots: u32) -> Result<EpochSealer<LockedBuffer>, ClaimError> {
-    let table = LockedBuffer::new(table_len(claimant.recipients.profile(), slots)).map_err(ClaimError::Memory)?;
+    let table = LockedBuffer::new(table_len(&claimant.recipients, slots)).map_err(ClaimError::Memory)?;
     Ok(EpochSealer::new(claimant.recipients.clone(), key, slots, table, processor())?)
 }
 
