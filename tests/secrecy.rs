@@ -53,7 +53,7 @@ use common::tools::{must, run, tool, wait_for};
 /// So many lines come at once, with a pause behind them, so that epochs stay small and several are used.
 const BURST: usize = 16;
 const BURSTS: usize = 20;
-const PAUSE: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(400);
 const LONG_LINE: usize = 300 << 10;
 
 /// Whether the memory of filters can be read; says why not.
