@@ -78,6 +78,8 @@ pub struct FilterOptions {
     pub when_full: WhenFull,
     /// Longest body of a record in bytes.
     pub max_line: usize,
+    /// Lines of one read share a record.
+    pub group: bool,
     /// A mark is sealed into a log when nothing was for so long.
     pub mark_idle: Option<Duration>,
 }
@@ -95,6 +97,9 @@ pub enum FilterError {
     /// The profile has no such framing.
     #[error("profile age has framing base64 only")]
     AgeBinary,
+    /// Lines that go to several logs, or are answered one by one, cannot share a record.
+    #[error("lines cannot share a record where each has a log of its own or is answered by itself")]
+    Group,
     /// The field that chooses a log would not fit.
     #[error("lines are to be cut into pieces of less than {0} bytes, but the field at their beginning must be in the first one")]
     ShortLines(usize),
@@ -128,6 +133,7 @@ impl FilterError {
             Self::Keys(error) => error.hint(),
             Self::Target(error) => error.hint(),
             Self::AgeBinary => "leave --framing out",
+            Self::Group => "leave --group out, or write all lines to one log without answers",
             Self::ShortLines(_) => "choose a higher --max-line",
             Self::System { .. } => "look at the limits of the user and the unit that the program runs as",
             Self::Input(_) => "look at what standard input is connected to",
@@ -180,6 +186,10 @@ impl Filter {
             seed,
             made: 0,
         };
+        let alone = matches!(&options.target, Target::Routed(routed) if routed.template.has_field()) || confirmer.is_some();
+        if options.group && alone {
+            return Err(FilterError::Group);
+        }
         let logs = match &options.target {
             Target::Output => Logs::one(None, maker, &keys),
             Target::Files(files) => Logs::one(Some(files.check()?), maker, &keys),
@@ -197,7 +207,9 @@ impl Filter {
     pub fn run(mut self, input: BorrowedFd<'_>) -> Result<(), FilterError> {
         let system = |what| move |source| FilterError::System { what, source };
         let buffer = LockedBuffer::new(2 * READ_ROOM).map_err(system("no memory"))?;
-        let mut reader: Reader = LineReader::new(buffer, self.options.max_line, LockedBuffer::new);
+        let mut reader: Reader =
+            LineReader::new(buffer, self.options.max_line, LockedBuffer::new as fn(usize) -> io::Result<LockedBuffer>)
+                .in_groups(self.options.group);
         let (mut ended, mut terminated) = (false, None);
         self.logs.open_if_forced(&mut self.common);
         if let Some(confirmer) = &self.confirmer {

@@ -13,7 +13,7 @@ use std::io;
 use std::ops::{Deref, Range};
 use std::os::fd::AsFd;
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 use nix::errno::Errno;
 
 /// The default limit of a piece, in bytes.
@@ -21,6 +21,9 @@ pub const PIECE_LIMIT: usize = 1 << 20;
 
 /// The room for one read beside a partial line, in bytes: what a pipe holds by default.
 pub const READ_ROOM: usize = 64 << 10;
+
+/// Lines that are handed out together have at most so many bytes.
+pub const GROUP_LIMIT: usize = READ_ROOM;
 
 /// Why nothing was read.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,8 @@ pub struct LineReader<B: AsRef<[u8]> + AsMut<[u8]>, G> {
     buffer: B,
     grow: G,
     limit: usize,
+    /// Complete lines are handed out together.
+    groups: bool,
     /// `start..end` is what was read and not taken. Outside of it there is nothing of the input.
     start: usize,
     end: usize,
@@ -95,7 +100,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, G: FnMut(usize) -> io::Result<B>> LineReader<
     /// the length it is given: twice as long, at most `limit` + [`READ_ROOM`]. A buffer of that
     /// length never grows.
     pub fn new(buffer: B, limit: usize, grow: G) -> Self {
-        Self { buffer, grow, limit: limit.max(1), start: 0, end: 0, searched: 0 }
+        Self { buffer, grow, limit: limit.max(1), groups: false, start: 0, end: 0, searched: 0 }
+    }
+
+    /// Hands out as many complete lines together as were read and have at most [`GROUP_LIMIT`] bytes. A longer line is
+    /// handed out as before.
+    #[must_use]
+    pub fn in_groups(mut self, groups: bool) -> Self {
+        self.groups = groups;
+        self
     }
 
     /// Reads once. All complete pieces are to be taken before.
@@ -160,7 +173,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, G: FnMut(usize) -> io::Result<B>> LineReader<
             Some(at) => {
                 // It is found at once the next time.
                 self.searched = from + at;
-                Some((from + at + 1, true))
+                let stop = from + at + 1;
+                let group = stop..self.end.min(self.start.saturating_add(self.limit.min(GROUP_LIMIT))).max(stop);
+                let more = if self.groups { memrchr(b'\n', &self.buffer.as_ref()[group]) } else { None };
+                Some((more.map_or(stop, |at| stop + at + 1), true))
             }
             None => {
                 self.searched = self.searched.max(reach);

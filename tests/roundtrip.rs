@@ -233,6 +233,36 @@ fn random_bytes() {
     }
 }
 
+/// Lines that share records come back as they were, in far fewer bytes, and are counted one by one.
+#[test]
+fn groups() {
+    for format in Format::ALL {
+        let server = Server::new(format);
+        let lines = Lines::file(5, 2000);
+        let (alone, grouped) = (server.seal("alone", &lines), server.seal_with("grouped", &lines, &["--group"]));
+        server.check("grouped", &[&grouped], &lines);
+        let over = |file: &Path| fs::metadata(file).expect("written").len() as usize - lines.len();
+        match format {
+            // Base64 takes a third.
+            Format::Rfc9580 | Format::Rfc4880 => assert!(over(&grouped) * 20 < over(&alone), "{}", over(&grouped)),
+            _ => assert!(over(&grouped) * 3 < over(&alone) * 2, "{} {}", over(&grouped), over(&alone)),
+        }
+        let verified = finish(audit("verify", &[&grouped], format.secret()).args(["--trust-first", "--json"]), b"");
+        let summary = String::from_utf8_lossy(&verified.stdout);
+        assert!(summary.contains(r#""lines":2000,"#), "{summary}");
+        if !matches!(format, Format::Rfc9580) {
+            continue;
+        }
+        for (name, input) in nasty().iter().filter(|(_, input)| !input.is_empty()) {
+            for options in [&["--group"][..], &["--group", "--max-line", "100"]] {
+                let name = format!("{name}{}", options.join(""));
+                let file = server.seal_with(&name.replace(' ', "-"), input, options);
+                server.check(&name, &[file], input);
+            }
+        }
+    }
+}
+
 /// The segments of one stream, in files whose names say nothing of their order.
 #[test]
 fn files_in_any_order() {

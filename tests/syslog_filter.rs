@@ -243,6 +243,8 @@ fn what_cannot_work_is_told_at_the_start() {
         ("%Q", &[], "unknown conversion"),
         ("plain", &[], "not a regular file"),
         ("{host}", &["--max-line", "1000"], "cut into pieces"),
+        ("{host}", &["--group"], "lines cannot share a record"),
+        ("log", &["--group", "--confirm-messages"], "lines cannot share a record"),
         ("{host}", &["--max-open", "0"], "0 is not in 1.."),
     ] {
         let ended = seal_all(place.syslog(template).args(options), b"a b\n");

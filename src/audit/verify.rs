@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use memchr::memchr_iter;
 
 use super::finding::{Finding, Kind as Finds, Summary};
 use super::ledger::Ledger;
@@ -501,7 +502,8 @@ impl Verifier {
         match control {
             Some(control) => self.control(file, record, place, control),
             None if kind == Kind::Line => {
-                self.summary.lines += 1;
+                // A record may hold a piece of a line, or several lines.
+                self.summary.lines += memchr_iter(b'\n', &record.opened.body).count().max(1) as u64;
                 self.check_beginning(file, record.offset);
             }
             None => {}

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use memchr::memchr_iter;
 
 pub use self::offer::Offer;
 use self::offer::Refused;
@@ -255,8 +256,9 @@ impl Log {
 
     fn count(&mut self, piece: &[u8], now: Timestamp, why: String) {
         let dropped = self.dropped.get_or_insert(Dropped { lines: 0, bytes: 0, from: now, to: now, why });
-        // Of a line in pieces the first that is dropped counts.
-        dropped.lines += u64::from(self.at_line_start || dropped.lines == 0);
+        // Of a line in pieces the first that is dropped counts; of a group each line.
+        let inner = memchr_iter(b'\n', &piece[..piece.len().saturating_sub(1)]).count() as u64;
+        dropped.lines += inner + u64::from(self.at_line_start || dropped.lines == 0);
         dropped.bytes += piece.len() as u64;
         dropped.to = now;
     }

@@ -55,6 +55,19 @@ fn expected(input: &[u8], limit: usize) -> Vec<(Vec<u8>, bool)> {
         .collect()
 }
 
+/// What groups must be, where all is read at once: pieces that end a line joined to the ones behind them, as long as all of
+/// them have at most `limit` bytes.
+fn grouped(pieces: Vec<(Vec<u8>, bool)>, limit: usize) -> Vec<(Vec<u8>, bool)> {
+    let mut groups: Vec<(Vec<u8>, bool)> = Vec::new();
+    for (piece, ends_line) in pieces {
+        match groups.last_mut() {
+            Some((group, true)) if ends_line && group.len() + piece.len() <= limit => group.extend(piece),
+            _ => groups.push((piece, ends_line)),
+        }
+    }
+    groups
+}
+
 /// Feeds `input`, cut into writes of the given lengths, and returns the pieces; checks the memory
 /// at each step.
 fn pieces_of<B, G>(reader: &mut LineReader<B, G>, input: &[u8], cuts: &[usize]) -> Vec<(Vec<u8>, bool)>
@@ -118,6 +131,25 @@ proptest! {
         prop_assert_eq!(pieces, expected(&input, limit));
         drop(reader);
         prop_assert_eq!(left.get(), 0, "bytes left in buffers that were given up");
+    }
+
+    #[test]
+    fn lines_are_handed_out_together(
+        input in prop_oneof![log(2, 300), log(20, 5000), log(255, 20_000)],
+        cuts in vec(1_usize..5000, 1..8),
+        limit in prop_oneof![1_usize..10, 1_usize..3000, Just(PIECE_LIMIT)],
+    ) {
+        let mut reader = LineReader::new(vec![0; 100_000], limit, |len| Ok(vec![0; len])).in_groups(true);
+        let at_once = pieces_of(&mut reader, &input, &[input.len().max(1)]);
+        prop_assert_eq!(at_once, grouped(expected(&input, limit), limit.min(GROUP_LIMIT)));
+        let mut reader = LineReader::new(vec![0; 100], limit, |len| Ok(vec![0; len])).in_groups(true);
+        let mut joined = Vec::new();
+        for (bytes, ends_line) in pieces_of(&mut reader, &input, &cuts) {
+            prop_assert_eq!(bytes.last() == Some(&b'\n'), ends_line);
+            prop_assert!(bytes.len() <= limit);
+            joined.extend(bytes);
+        }
+        prop_assert!(joined == input);
     }
 
     #[test]
