@@ -2,7 +2,7 @@
 CARGO ?= cargo
 FEATURES := --features audit
 
-.PHONY: help setup build demo test bench
+.PHONY: help setup build demo test bench fuzz deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,7 @@ demo: build ## a real Apache, sealed logs, an audit, tampering found
 
 test: setup ## format, lints, documentation, all tests
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets $(FEATURES) -- -D warnings
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
@@ -25,3 +26,11 @@ test: setup ## format, lints, documentation, all tests
 
 bench: setup ## speed, side by side with other tools; LOG=FILE takes your own lines
 	$(CARGO) bench $(FEATURES) --bench programs -- $(LOG)
+
+fuzz: ## each fuzz target for a minute; SECONDS=N for so long, TARGETS="scan forged" only these
+	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
+
+deny: ## cargo-deny on licences, sources, doubles and, with a network, advisories (installs it: some minutes)
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version 0.19.0 --locked
+	$(CARGO) deny check bans licenses sources
+	$(CARGO) deny check advisories || echo "deny: the advisories could not be had, or name something: see above" >&2

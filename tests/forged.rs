@@ -16,10 +16,13 @@ use sealedlog::chain::{ChainKey, EpochKey, Kind as Sealed};
 use sealedlog::control::{
     Close, Control, Epoch, Event, FoundProgress, Hex, Mark, Resume, Segment, SegmentBefore, StreamId, UsedEpoch,
 };
-use sealedlog::recipient::Recipients;
-use sealedlog::record::Framing;
-use sealedlog::record::framing;
+use sealedlog::recipient::{AgeRecipient, Recipients};
+use sealedlog::record::age::AgeFile;
+use sealedlog::recipient::x25519::AGREEMENT_LEN;
+use sealedlog::record::openpgp::{Literal, Message};
 use sealedlog::record::seal::{EpochSealer, Processor};
+use sealedlog::record::seipd2::{self, MessageKey, Seipd2};
+use sealedlog::record::{Framing, age, framing};
 use sealedlog::stream::claim::{Claimant, begin_ephemeral};
 
 /// What root finds in the state folder at time T.
@@ -75,6 +78,33 @@ impl Intruder {
         self.chain_key = self.chain_key.next();
         self.epoch += 1;
         out
+    }
+
+    /// A record for the public key, of a session key or file key of his own, with salt or nonce of another.
+    fn under_the_salt_of(&self, record: &[u8], body: &[u8]) -> Vec<u8> {
+        let mut forged = Vec::new();
+        if self.framing == Framing::Base64 {
+            let mut unframed = Vec::new();
+            assert!(framing::read_line(&record[..record.len() - 1], &mut unframed));
+            let nonce = AgeFile::parse(&unframed).unwrap().nonce;
+            let agreement = |key: &AgeRecipient| {
+                let mut agreement = [0; AGREEMENT_LEN];
+                key.agreement_key().unwrap().agree(&[7; 32], &mut agreement);
+                agreement
+            };
+            let stanzas: Vec<_> = self.recipients.age().flat_map(|key| key.wrap(&[7; 16], &agreement(key)).unwrap()).collect();
+            age::write(&stanzas, &[7; 16], nonce, body, &mut forged);
+        } else {
+            let cipher = self.recipients.cipher();
+            let session_key = &[7; 32][..cipher.key_len()];
+            let salt = Seipd2::parse(Message::parse(record).unwrap().seipd).unwrap().salt;
+            self.recipients.openpgp().for_each(|key| forged.extend(key.pkesk6(session_key).unwrap()));
+            let literal = Literal { name: b"", date: 1_700_000_000, body };
+            seipd2::write(&MessageKey::derive(cipher, session_key, salt), salt, &literal, &mut forged, Processor::ANY.write_chunks);
+        }
+        let mut framed = Vec::new();
+        framing::write(self.framing, &forged, &mut framed);
+        framed
     }
 
     fn sealer(&self, key: &EpochKey) -> EpochSealer<Vec<u8>> {
@@ -282,6 +312,34 @@ fn a_forged_close_in_a_running_epoch_hides_nothing() {
         assert_eq!(names(&report), ["missing"], "{:#?}", report.findings);
     }
     assert!(FIRST_LINE < records.len());
+}
+
+/// Salts and nonces stand in the clear, and the public key is public: a message of his own under a copied one opens.
+#[test]
+fn a_copied_salt_is_no_proof() {
+    for mut log in [Log::rfc9580(), Log::new(&common::keys::age().public, &common::keys::age().secret)] {
+        let lines = some_lines(1, 10);
+        log.seal(&lines);
+        let (root, records, intruder) = (log.rooted(), log.records(), Intruder::at(&log));
+        let target = records[FIRST_LINE + 4].clone();
+        let forged = intruder.under_the_salt_of(&log.sealed[target.clone()], b"forged\n");
+        let (before, original, behind) = (&log.sealed[..target.start], &log.sealed[target.clone()], &log.sealed[target.end..]);
+        let is_age = intruder.framing == Framing::Base64;
+        let others = [&lines[..4], &lines[5..]].concat().concat();
+        for (changed, told, opened) in [
+            // In the place of the record, half a locator says nothing in the profile `age`.
+            ([before, &forged, behind].concat(), if is_age { &["foreign", "missing"][..] } else { &["altered"] }, &others),
+            ([before, &forged, original, behind].concat(), &["foreign"], &lines.concat()),
+            ([before, original, &forged, behind].concat(), &["foreign"], &lines.concat()),
+            ([before, original, behind, &forged].concat(), &["foreign"], &lines.concat()),
+        ] {
+            let (report, text) = log.verify(&[&changed], root.clone());
+            assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(opened), "{:#?}", report.findings);
+            let mut kinds = names(&report);
+            kinds.sort_unstable();
+            assert_eq!(kinds, told, "{:#?}", report.findings);
+        }
+    }
 }
 
 /// The next chain key seals an epoch, and it is put into the past: its place tells that it was not there then.

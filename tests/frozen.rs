@@ -7,15 +7,21 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::keys;
-use common::tampered::some_lines;
+use common::tampered::{records, some_lines};
 use common::tools::wait_for;
+use sealedlog::control::{Gap, Hex};
+use sealedlog::stream::claim::Claimant;
+use sealedlog::stream::state::{Config, StateFolder};
+use sealedlog::stream::{Writer, WriterOptions};
 use serde_json::Value;
 
 struct Profile {
@@ -39,7 +45,16 @@ fn profiles() -> Vec<Profile> {
 /// A case's name, and what is made of a log in it.
 type Case = (&'static str, fn(&mut Maker));
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 20] = [
+    // As small as a log in two files with a mark can be; `fuzz/` starts at it.
+    ("small", |log| {
+        log.run(&[], 0..4);
+        fs::rename(log.file(), log.at("a.log.1")).unwrap();
+        log.run(&[], 4..8);
+        log.run(&[], 8..12);
+        log.sealedlog("mark");
+        fs::rename(log.at("a.log.1"), log.at(&format!("a.1.{}", log.suffix()))).unwrap();
+    }),
     // Three runs in two files, with epochs that are used up, and a mark.
     ("whole", |log| {
         log.run(&[], 0..90);
@@ -74,35 +89,179 @@ const CASES: [Case; 5] = [
         log.sealedlog("restart");
         log.run(&[], 5..10);
     }),
+    // Each finding that is not among the above: what the case is called is what is found.
+    ("altered", |log| {
+        log.run(&[], 0..12);
+        // The last letter but some of a line of base64, or a byte of the authentication tag.
+        log.edit(|records| {
+            let at = records[6].len() - 9;
+            records[6][at] = if records[6][at] == b'A' { b'B' } else { b'A' };
+        });
+    }),
+    ("missing", |log| {
+        log.run(&[], 0..12);
+        log.edit(|records| drop(records.drain(6..8)));
+    }),
+    ("duplicated", |log| {
+        log.run(&[], 0..12);
+        log.edit(|records| records.insert(9, records[6].clone()));
+    }),
+    ("reordered", |log| {
+        log.run(&[], 0..12);
+        log.edit(|records| records.swap(6, 8));
+    }),
+    ("foreign", |log| {
+        log.run(&[], 0..12);
+        // For the same key, out of another stream.
+        let other = log.fresh();
+        let mut stranger = log.sealedlog_seal(&other).spawn().unwrap();
+        stranger.stdin.take().unwrap().write_all(b"not from here\n").unwrap();
+        assert!(stranger.wait().unwrap().success());
+        let file = fs::read_dir(other.path().join("log")).unwrap().next().unwrap().unwrap().path();
+        let sealed = fs::read(file).unwrap();
+        let record = sealed[records(&sealed)[2].clone()].to_vec();
+        log.edit(|records| records.insert(6, record));
+    }),
+    ("forked", |log| {
+        log.run(&[], 0..4);
+        let kept = log.fresh();
+        let copy = |from: &Path, to: &Path| {
+            assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+        };
+        copy(&log.folder.path().join("state"), kept.path());
+        log.run(&[], 4..8);
+        // An older state is put back.
+        fs::remove_dir_all(log.folder.path().join("state")).unwrap();
+        copy(&kept.path().join("state"), log.folder.path());
+        log.run(&[], 8..10);
+    }),
+    ("replaced", |log| {
+        log.run(&[], 0..6);
+        fs::remove_dir_all(log.folder.path().join("state")).unwrap();
+        log.run(&[], 6..12);
+    }),
+    ("unmarked", |log| {
+        log.run(&[], 0..6);
+        log.options = "--marked-since 2100-01-01T00:00:00Z";
+    }),
+    ("garbage", |log| {
+        log.run(&[], 0..12);
+        log.edit(|records| records.insert(6, b"This is none of the log's records.\n".to_vec()));
+    }),
+    // A short write, and the record again.
+    ("torn", |log| {
+        log.run(&[], 0..12);
+        log.edit(|records| {
+            let mut torn = records[6][..records[6].len() / 2].to_vec();
+            if records[6][0] < 0x80 {
+                torn.push(b'\n');
+            }
+            records.insert(6, torn);
+        });
+    }),
+    // A writer that was killed, and what it had told of its progress is gone.
+    ("unproven", |log| {
+        log.run(&[], 0..3);
+        log.killed(3..9);
+        for folder in ["run", "state"] {
+            for stream in fs::read_dir(log.folder.path().join(folder)).unwrap() {
+                for file in fs::read_dir(stream.unwrap().path()).unwrap().map(|file| file.unwrap().path()) {
+                    if file.file_name().unwrap().to_string_lossy().starts_with("progress-") {
+                        fs::remove_file(file).unwrap();
+                    }
+                }
+            }
+        }
+        log.run(&[], 9..12);
+    }),
+    ("unanchored", |log| {
+        log.run(&[], 0..6);
+        log.genesis_is_known = false;
+    }),
+    ("gap", |log| {
+        let (mut writer, now) = (log.writer(), jiff::Timestamp::now());
+        log.write_with(&mut writer, 0..6);
+        writer.gap(Gap { lines: 7, bytes: 1234, from: now, to: now, why: "disk full".to_owned() }, now).unwrap();
+        log.write_with(&mut writer, 6..12);
+        writer.finish().unwrap();
+    }),
+    // The state could not be used for a while.
+    ("ephemeral", |log| {
+        let mut writer = log.writer();
+        log.write_with(&mut writer, 0..4);
+        let (state, away) = (log.folder.path().join("state"), log.folder.path().join("away"));
+        fs::rename(&state, &away).unwrap();
+        fs::write(&state, "in its place").unwrap();
+        log.write_with(&mut writer, 4..80);
+        fs::remove_file(&state).unwrap();
+        fs::rename(&away, &state).unwrap();
+        writer.tick().unwrap();
+        log.write_with(&mut writer, 80..84);
+        writer.finish().unwrap();
+    }),
+];
+
+/// All that `docs/format.md`, section 8.4, says can be found.
+const FINDINGS: [&str; 16] = [
+    "altered",
+    "missing",
+    "duplicated",
+    "reordered",
+    "foreign",
+    "truncated",
+    "forked",
+    "replaced",
+    "unmarked",
+    "garbage",
+    "torn",
+    "unproven",
+    "unanchored",
+    "gap",
+    "recipients",
+    "ephemeral",
 ];
 
 #[test]
 fn what_version_1_has_sealed_is_opened_and_verified() {
-    let mut checked = 0;
     for profile in ["rfc9580", "rfc4880", "age"] {
+        let mut found = BTreeSet::new();
         for (case, _) in CASES {
             let folder = vectors().join(profile).join(case);
-            let genesis = fs::read_to_string(folder.join("genesis")).unwrap();
-            let audit = |command: &str| {
-                let mut audit = Command::new(env!("CARGO_BIN_EXE_sealedlog-audit"));
-                audit.current_dir(&folder).args([command, "log", "--genesis", genesis.trim()]);
-                for secret in fs::read_dir(folder.join("secret")).unwrap() {
-                    audit.arg("--key").arg(secret.unwrap().path());
-                }
-                audit
-            };
-            let opened = audit("open").arg("--all").output().unwrap();
+            let opened = audit(&folder, "open").args(all(case)).output().unwrap();
             let lines = fs::read(folder.join("lines")).unwrap();
             assert_eq!(String::from_utf8_lossy(&opened.stdout), String::from_utf8_lossy(&lines), "{profile} {case}");
-            let verified = audit("verify").arg("--json").output().unwrap();
+            let verified = audit(&folder, "verify").arg("--json").args(options(&folder)).output().unwrap();
             let expected = fs::read_to_string(folder.join("findings.json")).unwrap();
-            let said = String::from_utf8(verified.stdout).unwrap();
-            assert_eq!(without_messages(&said), without_messages(&expected), "{profile} {case}");
-            assert_eq!(verified.status.code(), Some(i32::from(expected.lines().count() > 1)), "{profile} {case}");
-            checked += 1;
+            let (said, expected) = (without_messages(&String::from_utf8(verified.stdout).unwrap()), without_messages(&expected));
+            assert_eq!(said, expected, "{profile} {case}");
+            assert_eq!(verified.status.code(), Some(i32::from(expected.len() > 1)), "{profile} {case}");
+            found.extend(expected.iter().filter_map(|line| Some(line.get("finding")?.as_str()?.to_owned())));
         }
+        assert_eq!(found, FINDINGS.iter().map(|&name| name.to_owned()).collect(), "{profile}");
     }
-    assert_eq!(checked, 15);
+}
+
+/// `sealedlog-audit` on the case in this folder, with its keys and the genesis that an administrator wrote down, if he did.
+fn audit(folder: &Path, command: &str) -> Command {
+    let mut audit = Command::new(env!("CARGO_BIN_EXE_sealedlog-audit"));
+    audit.current_dir(folder).args([command, "log"]);
+    if let Ok(genesis) = fs::read_to_string(folder.join("genesis")) {
+        audit.args(["--genesis", genesis.trim()]);
+    }
+    for secret in fs::read_dir(folder.join("secret")).unwrap() {
+        audit.arg("--key").arg(secret.unwrap().path());
+    }
+    audit
+}
+
+/// Lines are compared with those out of place, too; of a stream that stood in for another these are not only lines.
+fn all(case: &str) -> Option<&'static str> {
+    (case != "ephemeral").then_some("--all")
+}
+
+/// What else `verify` is asked for in this case.
+fn options(folder: &Path) -> Vec<String> {
+    fs::read_to_string(folder.join("options")).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
 fn vectors() -> PathBuf {
@@ -126,6 +285,10 @@ struct Maker {
     keys: [(&'static Path, &'static Path); 2],
     lines: Vec<Vec<u8>>,
     sealed: Vec<u8>,
+    /// What else `verify` is asked for.
+    options: &'static str,
+    /// Somebody wrote its fingerprint down.
+    genesis_is_known: bool,
 }
 
 impl Maker {
@@ -192,6 +355,61 @@ impl Maker {
         file.set_len(length - bytes).unwrap();
     }
 
+    /// Changes the file, record by record.
+    fn edit(&self, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
+        let sealed = fs::read(self.file()).unwrap();
+        let mut parts = records(&sealed).into_iter().map(|range| sealed[range].to_vec()).collect();
+        edit(&mut parts);
+        fs::write(self.file(), parts.concat()).unwrap();
+    }
+
+    /// Another folder, for a log of the same name.
+    fn fresh(&self) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("log")).unwrap();
+        folder
+    }
+
+    /// Seals with the same keys in another folder.
+    fn sealedlog_seal(&self, other: &tempfile::TempDir) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealedlog"));
+        let at = |name: &str| other.path().join(name);
+        command.arg("seal").arg("--keys").arg(self.folder.path().join("keys")).arg("-o").arg(at("log/a.log"));
+        command.arg("--state").arg(at("state")).arg("--runtime").arg(at("run")).stdin(Stdio::piped());
+        command
+    }
+
+    /// A writer of our own, for what takes a full disk or a minute's patience in the programs.
+    fn writer(&self) -> Writer {
+        let at = |name: &str| self.folder.path().join(name);
+        let recipients = Arc::new(sealedlog::keys::load(&[at("keys")], None).unwrap().recipients);
+        let (profile, framing) = (recipients.profile(), recipients.profile().framing());
+        let host = "www.example.org".to_owned();
+        let claimant = Claimant {
+            writer: Hex([7; 8]),
+            recipients,
+            host: host.clone(),
+            log: "/var/log/a.log".to_owned(),
+            software: "sealedlog".to_owned(),
+            memory_locked: true,
+        };
+        let state = Some(StateFolder::new(&at("state"), &at("run"), &at("log"), "a.log"));
+        let config =
+            Config { log: "/var/log/a.log".into(), keys: Vec::new(), framing: framing.name().to_owned(), host, profile: None };
+        let options = WriterOptions { claimant, state, config, framing, retry_state: Duration::ZERO, mark_idle: None };
+        let mut writer = Writer::new(options);
+        writer.enter(&self.at(&format!("a.log{}", profile.suffix(framing))), false).unwrap();
+        writer
+    }
+
+    fn write_with(&mut self, writer: &mut Writer, lines: std::ops::Range<usize>) {
+        for line in &self.lines[lines.clone()] {
+            writer.line(line, jiff::Timestamp::now()).unwrap();
+        }
+        writer.flush().unwrap();
+        self.sealed.extend(self.lines[lines].concat());
+    }
+
     fn change_keys(&self) {
         fs::remove_dir_all(self.folder.path().join("keys")).unwrap();
         self.put_key(1);
@@ -222,7 +440,8 @@ fn cases_that_are_not_there_are_made_where_that_is_asked_for() {
             }
             let folder = tempfile::Builder::new().prefix("sealedlog-example-").tempdir().unwrap();
             fs::create_dir(folder.path().join("log")).unwrap();
-            let mut log = Maker { folder, keys, lines: some_lines(4, 110), sealed: Vec::new() };
+            let lines = some_lines(4, 110);
+            let mut log = Maker { folder, keys, lines, sealed: Vec::new(), options: "", genesis_is_known: true };
             log.put_key(0);
             make(&mut log);
             fs::create_dir_all(target.join("log")).unwrap();
@@ -233,28 +452,26 @@ fn cases_that_are_not_there_are_made_where_that_is_asked_for() {
             for (_, secret) in &keys[..if case == "recipients" { 2 } else { 1 }] {
                 fs::copy(secret, target.join("secret").join(secret.file_name().unwrap())).unwrap();
             }
-            // The first genesis is what an administrator would have written down: here the auditor's word is taken for it.
-            let audit = |command: &str, options: &[&str]| {
-                let mut audit = Command::new(env!("CARGO_BIN_EXE_sealedlog-audit"));
-                audit.current_dir(&target).args([command, "log"]).args(options);
-                for secret in fs::read_dir(target.join("secret")).unwrap() {
-                    audit.arg("--key").arg(secret.unwrap().path());
-                }
-                audit.output().unwrap()
-            };
-            let ledger = log.folder.path().join("ledger");
-            let ledger_path = ledger.to_string_lossy();
-            audit("verify", &["--trust-first", "--ledger", ledger_path.as_ref()]);
-            let ledger: Value = serde_json::from_slice(&fs::read(&ledger).unwrap()).unwrap();
-            let first = ledger["streams"].as_array().unwrap().iter().min_by_key(|stream| stream["began"].as_str().unwrap());
-            let genesis = first.unwrap()["genesis"].as_str().unwrap().to_owned();
-            fs::write(target.join("genesis"), format!("{genesis}\n")).unwrap();
-            let verified = audit("verify", &["--json", "--genesis", &genesis]);
+            if log.genesis_is_known {
+                // The first genesis is what an administrator would have written down: here the auditor's word is taken for it.
+                let ledger = log.folder.path().join("ledger");
+                audit(&target, "verify").arg("--trust-first").arg("--ledger").arg(&ledger).output().unwrap();
+                let ledger: Value = serde_json::from_slice(&fs::read(&ledger).unwrap()).unwrap();
+                let first = ledger["streams"].as_array().unwrap().iter().min_by_key(|stream| stream["began"].as_str().unwrap());
+                fs::write(target.join("genesis"), format!("{}\n", first.unwrap()["genesis"].as_str().unwrap())).unwrap();
+            }
+            if !log.options.is_empty() {
+                fs::write(target.join("options"), log.options).unwrap();
+            }
+            let verified = audit(&target, "verify").arg("--json").args(options(&target)).output().unwrap();
             let said = without_messages(&String::from_utf8(verified.stdout).unwrap());
+            let told = |name: &str| said.iter().any(|line| line.get("finding").is_some_and(|finding| finding == name));
+            assert!(told(case) || !FINDINGS.contains(&case), "{name} {case}: {said:?}");
             let said: String = said.iter().map(|value| format!("{value}\n")).collect();
             fs::write(target.join("findings.json"), said).unwrap();
-            let opened = audit("open", &["--all", "--genesis", &genesis]);
-            assert!(["truncated", "restart"].contains(&case) || opened.stdout == log.sealed, "{name} {case}");
+            let opened = audit(&target, "open").args(all(case)).output().unwrap();
+            let is_whole = ["whole", "small", "text", "recipients", "gap", "ephemeral", "unmarked", "unanchored"].contains(&case);
+            assert!(!is_whole || opened.stdout == log.sealed, "{name} {case}");
             fs::write(target.join("lines"), opened.stdout).unwrap();
         }
     }

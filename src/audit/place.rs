@@ -95,7 +95,8 @@ struct Leaf {
     found: u32,
     /// What of `Places::spare` is its own.
     spare: usize,
-    /// `rfc9580`: the session key with which a record opened that holds `K_j`, so that nobody but the writer made it.
+    /// `rfc9580`: the session key with which a record opened that proves its place or holds `K_j`, so that nobody but the
+    /// writer made it.
     session_key: Option<Arc<SessionKey>>,
     /// C_j by PKESK digest, for records of the profile `rfc9580`; one without for the others.
     secrets: Vec<([u8; 32], ChainSecret)>,
@@ -302,18 +303,21 @@ impl Places {
         if proven.is_some() && leaf.secrets.len() < MAX_SECRETS {
             leaf.secrets.push((digest, secret));
         }
+        if let (Some(_), Seal::Rfc9580 { session_key, .. }) = (proven, &opened.seal) {
+            leaf.session_key.get_or_insert_with(|| Arc::clone(session_key));
+        }
         proven
     }
 
-    /// Whether the record proves the place with the PKESK packets of other records of the epoch; or opens with the
-    /// epoch's session key, which nobody has who cannot read the epoch.
+    /// Whether the record opens with the epoch's session key, which nobody has who cannot read the epoch, under the slot's
+    /// locator: then only its PKESK packets are others than those that it was sealed with. A salt alone proves nothing here:
+    /// it stands in the clear, for anybody to copy into a message of his own. In the profile `rfc9580`.
     fn prove_rewrapped(&self, opened: &Opened, place: Place) -> Option<Kind> {
+        let Seal::Rfc9580 { session_key, kind, .. } = &opened.seal else { return None };
         let leaf = self.spines[place.stream].epochs.get(&place.epoch)?;
-        let locator = leaf.locators.slot(place.slot);
-        let proven = leaf.secrets.iter().find_map(|(_, secret)| opened.proves_with(place.slot, &locator, secret));
-        let Seal::Rfc9580 { session_key, kind, .. } = &opened.seal else { return proven };
         let same = leaf.session_key.as_ref().is_some_and(|known| known.as_bytes() == session_key.as_bytes());
-        proven.or((same && opened.locator() == Some(Whereabouts::Locator(locator))).then_some(*kind))
+        let locator = leaf.locators.slot(place.slot);
+        (same && opened.locator() == Some(Whereabouts::Locator(locator))).then_some(*kind)
     }
 
     /// Whether a record that says that it begins this epoch holds the epoch's key `carried`, under the first locator: then only

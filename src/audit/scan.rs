@@ -1,7 +1,7 @@
 //! One file from beginning to end: framing, candidate records, damage.
 //!
 //! Promises: bounded memory (a few MiB and the results of one batch), work in proportion to the bytes whatever they
-//! are, all bytes but empty lines told as record or as damage, in order. A length that a record claims is believed only
+//! are, all bytes but empty and blank lines told as record or as damage, in order. A length that a record claims is believed only
 //! once the record is accepted. What makes a candidate a record is the examiner's business.
 #![forbid(unsafe_code)]
 

@@ -115,6 +115,13 @@ impl Template {
         let mut template = Self { folder, parts, rotation: Rotation { base: Base::Local, ..Rotation::default() } };
         let names = NameTemplate::new(template.path(&template.widest()), &template.rotation)?;
         template.rotation.interval = names.finest();
+        // What follows a placeholder is not known here: no conversion may begin before one and end in its value.
+        for part in &template.parts {
+            match part {
+                Part::Text(text) if text.contains('%') => drop(NameTemplate::new(text, &template.rotation)?),
+                Part::Text(_) | Part::Host | Part::Log => {}
+            }
+        }
         Ok(template)
     }
 
@@ -332,6 +339,10 @@ mod tests {
             ("/l/{host}/../x", "no file"),
             ("", "no file"),
             ("/l/%Q{host}", "unknown conversion"),
+            // With a value that begins with Y it would be one.
+            ("/l/%{host}", "unknown conversion"),
+            ("/l/%-{log}.log", "unknown conversion"),
+            ("/l/{host}/%%%{log}", "unknown conversion"),
         ] {
             let told = Template::parse(Path::new(text)).unwrap_err().to_string();
             assert!(told.contains(error), "{text}: {told}");
