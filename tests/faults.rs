@@ -78,14 +78,27 @@ fn injections(scenario: Scenario) -> Vec<Injection> {
     targets.into_iter().flat_map(|target| Fault::ALL.map(|fault| (scenario, target.clone(), fault))).collect()
 }
 
+/// No thread for the watcher of the keys; waiting that fails; a stream that was begun and whose genesis is in no file.
+const KNOWN: [(&str, &str); 4] = [
+    ("begin/clone3", ":error=EIO"),
+    ("append/ppoll", ":error=EIO"),
+    ("begin/fdatasync@state/", ":error=EIO"),
+    ("begin/rename@state/", ":error=EIO"),
+];
+
 #[test]
 fn a_call_that_fails_loses_nothing_and_nothing_untrue_is_told() {
     let mut chosen = Vec::new();
     for (number, scenario) in SCENARIOS.iter().enumerate() {
         let all = injections(*scenario);
         assert!(all.len() > 100, "{}: {} injections", scenario.name, all.len());
-        // Some of each, other ones in each scenario.
-        chosen.extend(all.into_iter().skip(number).step_by(97));
+        // Some of each, other ones in each scenario; and what has lost something once.
+        let known = |injection: &Injection| {
+            let label = label(injection);
+            KNOWN.iter().any(|(scenario, part)| label.starts_with(scenario) && label.contains(part))
+        };
+        chosen.extend(all.iter().filter(|injection| known(injection)).cloned());
+        chosen.extend(all.into_iter().skip(number).step_by(97).filter(|injection| !known(injection)));
     }
     let (untrue, counts) = sweep(chosen, false);
     assert!(untrue.is_empty(), "{}", untrue.join("\n"));

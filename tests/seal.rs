@@ -753,9 +753,14 @@ fn with_faults(place: &Place, name: &str, suffix: &str, inject: &str) -> Command
 #[test]
 fn writes_that_fail_lose_nothing() {
     for (place, secret, suffix) in profiles() {
-        for inject in
-            ["error=ENOSPC:when=2", "error=EINTR:when=1+2", "error=EIO:when=3..4", "error=EAGAIN:when=1", "error=EDQUOT:when=2"]
-        {
+        for inject in [
+            "error=ENOSPC:when=2",
+            "error=EINTR:when=1+2",
+            "error=EIO:when=3..4",
+            "error=EAGAIN:when=1",
+            "error=EDQUOT:when=2",
+            "error=EROFS:when=2",
+        ] {
             let name = format!("{}.log", inject.replace(['=', ':', '+'], "-"));
             let file = place.path(&format!("log/{name}.{suffix}"));
             let mut running = Running::start(&mut with_faults(&place, &name, suffix, inject));

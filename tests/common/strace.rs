@@ -31,8 +31,7 @@ pub fn parse(trace: &str) -> Vec<Call> {
         let Some((thread, rest)) = line.split_once(char::is_whitespace) else { continue };
         let (Ok(thread), rest) = (thread.parse(), rest.trim_start()) else { continue };
         let result = |rest: &str| {
-            let told = rest.rsplit_once(") ")?.1.trim_start().strip_prefix("= ")?;
-            let number = told.split([' ', '<']).next()?;
+            let number = rest.rsplit_once(" = ")?.1.split([' ', '<']).next()?;
             number.strip_prefix("0x").map_or_else(|| number.parse().ok(), |hex| i64::from_str_radix(hex, 16).ok())
         };
         if let Some(resumed) = rest.strip_prefix("<... ") {
