@@ -124,12 +124,12 @@ fn seconds(time: &str) -> u64 {
 #[test]
 fn the_hour_that_is_left_out_and_the_one_that_comes_twice_are_whole() {
     for (start, expected) in [
-        // 01:59:58, then 03:00.
-        ("2026-03-29T00:59:58Z", &["x.0100.log.pgp", "x.0300.log.pgp"][..]),
+        // After the keys were made. 01:59:58, then 03:00.
+        ("2028-03-26T00:59:58Z", &["x.0100.log.pgp", "x.0300.log.pgp"][..]),
         // 02:59:58, then 02:00 again: the same file.
-        ("2026-10-25T00:59:58Z", &["x.0200.log.pgp"]),
+        ("2028-10-29T00:59:58Z", &["x.0200.log.pgp"]),
         // The second 02:59:58.
-        ("2026-10-25T01:59:58Z", &["x.0200.log.pgp", "x.0300.log.pgp"]),
+        ("2028-10-29T01:59:58Z", &["x.0200.log.pgp", "x.0300.log.pgp"]),
     ] {
         let (place, lines) = run_at(seconds(start), "Europe/Vienna", &["-l", "x.%H%M.log", "3600"], 20);
         assert_eq!(place.logs(), expected, "{start}");
