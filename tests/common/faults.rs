@@ -275,7 +275,7 @@ impl Bench {
             strace.arg("-e").arg(format!("inject={}:{fault}:when={}", target.name, target.when));
         }
         self.count += 1;
-        Drive::new(self, strace, fault).to_end()
+        Drive::new(self, strace, fault).finish()
     }
 
     /// What is not as it must be after a run, each in a sentence.
@@ -496,7 +496,7 @@ impl<'a> Drive<'a> {
         drive
     }
 
-    fn to_end(mut self) -> Run {
+    fn finish(mut self) -> Run {
         for step in self.bench.scenario.steps {
             if !self.ended() {
                 self.step(*step);
