@@ -768,6 +768,7 @@ fn writes_that_fail_lose_nothing() {
             let lines: Vec<Vec<u8>> = Lines::new(40).take(16).collect();
             for line in &lines {
                 running.write(line);
+                assert!(wait_for(SOON, || length(&file) > 0));
                 sleep(Duration::from_millis(20));
             }
             let ended = running.end();
