@@ -2,7 +2,7 @@
 CARGO ?= cargo
 FEATURES := --features audit
 
-.PHONY: help setup build demo test bench fuzz deny
+.PHONY: help setup build demo test fault bench fuzz deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: setup ## format, lints, documentation, all tests
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(CARGO) test $(FEATURES)
+
+fault: setup ## every system call of the filters fails once (half an hour); FAULT=reopen/ only those, KEEP=DIR keeps the bad
+	@FAULT="$(FAULT)" KEEP="$(KEEP)" scripts/fault.sh
 
 bench: setup ## speed, side by side with other tools; LOG=FILE takes your own lines
 	$(CARGO) bench $(FEATURES) --bench programs -- $(LOG)

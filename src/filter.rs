@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::libc::EBADF;
 use thiserror::Error;
 
 use self::confirm::{Confirm, Confirmer};
@@ -34,6 +35,9 @@ use crate::host::{self, clock, process};
 use crate::input::{Filled, InputError, LineReader, READ_ROOM};
 use crate::keys::KeyError;
 use crate::record::{Framing, Profile};
+
+/// How long it rests where it cannot wait.
+const WAIT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What ends a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,14 +228,15 @@ impl Filter {
                     due = Some(Duration::ZERO);
                 }
             }
-            let give_up = terminated.is_some_and(|at: Duration| clock::boottime() >= at + LAST_TRY);
-            if give_up && !self.logs.any_blocked() {
+            let since = terminated.map_or(Duration::ZERO, |at: Duration| clock::boottime().saturating_sub(at));
+            let give_up = since >= LAST_TRY;
+            if since >= LAST_TRY / 2 && !self.logs.any_blocked() {
                 // Input that comes without end.
                 ended = true;
                 self.take(&mut reader, ended);
             }
             if ended && (!self.logs.any_blocked() || self.confirmer.is_some()) {
-                return self.finish();
+                return self.finish(terminated.unwrap_or_else(clock::boottime) + LAST_TRY);
             }
             if give_up
                 || self.logs.any_blocked_for_good()
@@ -245,7 +250,16 @@ impl Filter {
             let wakes = [self.signals.as_fd(), self.wake.as_fd()];
             // It may be a long time before the next line overwrites what sealing this one left there.
             wipe_stack();
-            let ready = host::wait(reads.then_some(input), &wakes, timeout).map_err(system("cannot wait for input"))?;
+            let ready = match host::wait(reads.then_some(input), &wakes, timeout) {
+                Ok(ready) => ready,
+                Err(source) if source.raw_os_error() == Some(EBADF) => return Err(system("cannot wait for input")(source)),
+                Err(error) => {
+                    // The kernel has no memory for it, for now.
+                    self.common.warner.warn("wait", &format_args!("cannot wait for input: {error}; tried again"));
+                    std::thread::sleep(WAIT_AGAIN);
+                    continue;
+                }
+            };
             if ready.woken && self.handle_wakes() {
                 terminated.get_or_insert(clock::boottime());
                 if blocks {
@@ -348,8 +362,8 @@ impl Filter {
         self.logs.follow_keys(&mut self.common);
     }
 
-    fn finish(mut self) -> Result<(), FilterError> {
-        self.logs.finish(clock::boottime() + LAST_TRY)?;
+    fn finish(mut self, give_up_at: Duration) -> Result<(), FilterError> {
+        self.logs.finish(give_up_at)?;
         self.unreadable.map_or(Ok(()), |error| Err(FilterError::Input(error)))
     }
 

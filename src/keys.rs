@@ -5,9 +5,11 @@
 
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::SystemTime;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -158,7 +160,8 @@ fn has_key_suffix(file: &Path) -> bool {
 /// Wakes the main loop when something in the key files' folders changes.
 pub struct KeyWatch {
     changed: Arc<AtomicBool>,
-    _watcher: RecommendedWatcher,
+    /// Always there until it is dropped.
+    watcher: Option<RecommendedWatcher>,
 }
 
 impl KeyWatch {
@@ -167,24 +170,40 @@ impl KeyWatch {
     pub fn new(paths: &[PathBuf], waker: Waker) -> notify::Result<Self> {
         let paths = paths.iter().map(std::path::absolute).collect::<io::Result<Vec<_>>>()?;
         let changed = Arc::new(AtomicBool::new(false));
+        // The watcher needs a thread, and takes for granted that it got it.
+        thread::Builder::new().spawn(|| ())?.join().map_err(|_| io::Error::other("threads die"))?;
         let (flag, keys) = (changed.clone(), paths.clone());
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| concerns(&event, &keys)) {
                 flag.store(true, Ordering::SeqCst);
                 waker.wake();
             }
         })?;
+        let mut watch = Self { changed, watcher: Some(watcher) };
         for path in &paths {
             let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("/")) };
-            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+            let watcher = watch.watcher.as_mut().expect("it is dropped with the whole");
+            survive(|| watcher.watch(folder, RecursiveMode::NonRecursive))??;
         }
-        Ok(Self { changed, _watcher: watcher })
+        Ok(watch)
     }
 
     /// Whether something changed since the last call.
     pub fn take_changed(&self) -> bool {
         self.changed.swap(false, Ordering::SeqCst)
     }
+}
+
+impl Drop for KeyWatch {
+    fn drop(&mut self) {
+        // It tells its thread to end, which may be gone.
+        let _ = survive(|| drop(self.watcher.take()));
+    }
+}
+
+/// The watcher panics where its thread is gone, which must not be the filter's end.
+fn survive<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| io::Error::other("the watching thread is gone"))
 }
 
 /// Whether keys may have changed. Reading them is an event too, and so is writing a log that stands beside them.

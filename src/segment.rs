@@ -10,7 +10,7 @@ mod tail;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::host::file::{chown_group, open_append_nofollow};
@@ -100,7 +100,7 @@ impl Sink {
     /// Writes the whole batch and empties it. After an error the records that are not in the file yet are still there.
     pub fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
         match self {
-            Self::File(file) => file.out.append(batch),
+            Self::File(file) => file.append(batch),
             Self::Through(out) => out.append(batch),
         }
     }
@@ -185,6 +185,12 @@ impl LogFile {
         Ok(self.out.file.metadata()?.len())
     }
 
+    /// Whether these are its first bytes; also false where it cannot be read.
+    pub fn begins_with(&self, bytes: &[u8]) -> bool {
+        let mut first = vec![0; bytes.len()];
+        File::open(&self.path).is_ok_and(|file| file.read_exact_at(&mut first, 0).is_ok()) && first == bytes
+    }
+
     /// A second descriptor, for another thread to bring the content to the disk with.
     pub fn handle(&self) -> io::Result<File> {
         self.out.file.try_clone()
@@ -193,6 +199,16 @@ impl LogFile {
     /// Empties the file; only rotation with truncation does this.
     pub fn truncate(&self) -> io::Result<()> {
         self.out.file.set_len(0)
+    }
+
+    /// Whether no name is left of it: what is written to it is lost when it is closed.
+    pub fn is_removed(&self) -> bool {
+        self.out.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// Writes the whole batch and empties it. After an error the records that are not in the file yet are still there.
+    pub fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
+        self.out.append(batch)
     }
 
     /// Whether the path still names this file. A path that cannot be looked at counts as moved.

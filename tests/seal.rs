@@ -765,9 +765,14 @@ fn with_faults(place: &Place, name: &str, suffix: &str, inject: &str) -> Command
 #[test]
 fn writes_that_fail_lose_nothing() {
     for (place, secret, suffix) in profiles() {
-        for inject in
-            ["error=ENOSPC:when=2", "error=EINTR:when=1+2", "error=EIO:when=3..4", "error=EAGAIN:when=1", "error=EDQUOT:when=2"]
-        {
+        for inject in [
+            "error=ENOSPC:when=2",
+            "error=EINTR:when=1+2",
+            "error=EIO:when=3..4",
+            "error=EAGAIN:when=1",
+            "error=EDQUOT:when=2",
+            "error=EROFS:when=2",
+        ] {
             let name = format!("{}.log", inject.replace(['=', ':', '+'], "-"));
             let file = place.path(&format!("log/{name}.{suffix}"));
             let mut running = Running::start(&mut with_faults(&place, &name, suffix, inject));
@@ -775,6 +780,7 @@ fn writes_that_fail_lose_nothing() {
             let lines: Vec<Vec<u8>> = Lines::new(40).take(16).collect();
             for line in &lines {
                 running.write(line);
+                assert!(wait_for(SOON, || length(&file) > 0));
                 sleep(Duration::from_millis(20));
             }
             let ended = running.end();

@@ -39,6 +39,8 @@ struct Order {
     first: Option<Timestamp>,
     segment: Option<u64>,
     path: PathBuf,
+    /// The stream of the file itself, which numbers its files.
+    own: Option<StreamId>,
 }
 
 /// Puts files into the order in which they were written, and makes their genesis records known to the verifier.
@@ -46,7 +48,8 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
     let (mut orders, mut begins_with) = (Vec::new(), Vec::new());
     for path in files {
         let failed = |source| ReadError { path: path.clone(), source };
-        let mut order = Order { unknown: true, began: None, stream: None, first: None, segment: None, path: path.clone() };
+        let mut order =
+            Order { unknown: true, began: None, stream: None, first: None, segment: None, path: path.clone(), own: None };
         let mut genesis = None;
         let head = File::open(path).map_err(failed)?.take(HEAD);
         for found in RecordReader::new(head, opener).take(HEAD_RECORDS) {
@@ -66,6 +69,7 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
                 Event::Segment(segment) => {
                     // The epoch before it may have been claimed long ahead: its time says nothing of the file.
                     if order.segment.is_none() {
+                        order.own = Some(control.stream);
                         (order.segment, order.first) = (Some(segment.segment), Some(control.time));
                     }
                 }
@@ -94,7 +98,25 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
         }
     }
     orders.sort();
+    by_segment(&mut orders);
     Ok(orders.into_iter().map(|order| order.path).collect())
+}
+
+/// Where the clock was set back, the files of one stream change places among themselves: their numbers tell their order.
+fn by_segment(orders: &mut [Order]) {
+    let mut places: HashMap<StreamId, Vec<usize>> = HashMap::new();
+    for (at, order) in orders.iter().enumerate() {
+        if let (Some(own), Some(_)) = (order.own, order.segment) {
+            places.entry(own).or_default().push(at);
+        }
+    }
+    for places in places.values() {
+        let mut files: Vec<Order> = places.iter().map(|&at| orders[at].clone()).collect();
+        files.sort_by_key(|file| file.segment);
+        for (&at, file) in places.iter().zip(files) {
+            orders[at] = file;
+        }
+    }
 }
 
 /// What a reading is told while it goes on.

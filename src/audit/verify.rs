@@ -178,6 +178,8 @@ struct EpochState {
     writer: Option<WriterId>,
     claimed: Option<Timestamp>,
     before: Option<UsedEpoch>,
+    /// The length of the file that its writer found when it came to it with this epoch.
+    resumed: Option<u64>,
     /// Where its first record but a genesis stands.
     first: Option<Position>,
     /// Where its last record in order ends.
@@ -567,6 +569,9 @@ impl Verifier {
                 self.census(place, time, segment.progress);
             }
             Event::Resume(resume) => {
+                if let Some(state) = stream.epochs.get_mut(&place.epoch) {
+                    state.resumed = Some(resume.length);
+                }
                 self.census(place, time, resume.progress);
                 if resume.torn > 0 {
                     self.resumes.push(TornTold { file, length: resume.length, torn: resume.torn });

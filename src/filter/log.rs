@@ -165,7 +165,19 @@ impl Log {
         if self.at_line_start || !self.writer.is_open() {
             self.open(now, common);
         }
+        if common.when_full != WhenFull::Drop && self.blocked.is_none() && self.writer.is_open() {
+            // What cannot be sealed for now waits as what cannot be written does.
+            self.make_room(common);
+        }
         common.when_full == WhenFull::Drop || (self.blocked.is_none() && self.writer.is_open())
+    }
+
+    fn make_room(&mut self, common: &mut Common) {
+        match self.writer.room() {
+            // Going over to the other stream comes with the line.
+            Ok(()) | Err(WriteError::Claim(ClaimError::StreamEnded)) => {}
+            Err(error) => self.cannot_write(error, common),
+        }
     }
 
     /// Takes a line or a piece of one.

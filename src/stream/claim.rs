@@ -209,8 +209,11 @@ fn begin_kept(
     match locked.begin(&claim.genesis.record, &state) {
         Ok(()) => Ok(claim),
         Err(error) => {
-            // Nobody knows this stream: its file would stay for ever.
-            claim.memory_progress.remove();
+            if locked.read().is_ok_and(|there| there.is_none_or(|there| there.stream != claim.stream)) {
+                // Nobody knows this stream: its file would stay for ever.
+                claim.memory_progress.remove();
+            }
+            // Else it tells the next writer, who goes on in the stream, that nothing came before.
             Err(error.into())
         }
     }

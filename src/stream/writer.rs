@@ -29,8 +29,8 @@ use crate::control::{
 };
 use crate::host::clock::{self, ClockJump};
 use crate::recipient::Recipients;
-use crate::record::Framing;
 use crate::record::seal::SealError;
+use crate::record::{Framing, framing};
 use crate::segment::{Appender, Batch, Found, LogFile, Sink};
 
 /// An epoch ends this long after its claim, used up or not.
@@ -126,6 +126,8 @@ pub struct Writer {
     sync: Option<Sync>,
     synced: Duration,
     looked: Duration,
+    /// The file was moved away, and none can be opened in its place.
+    displaced: bool,
     /// When records were last written.
     written: Duration,
     dirty: bool,
@@ -157,6 +159,7 @@ impl Writer {
             sync: None,
             synced: now,
             looked: now,
+            displaced: false,
             written: now,
             dirty: false,
             clock_jump: ClockJump::new(),
@@ -204,7 +207,8 @@ impl Writer {
     /// is left before, in order.
     pub fn enter(&mut self, path: &Path, truncate: bool) -> Result<(), WriteError> {
         let open = |source| WriteError::Open { path: path.to_owned(), source };
-        let (file, mut found) = LogFile::open(path, self.options.framing, &self.recipients().marks()).map_err(open)?;
+        let (mut file, mut found) = LogFile::open(path, self.options.framing, &self.recipients().marks()).map_err(open)?;
+        self.carry_over(&mut file)?;
         self.leave("rotation")?;
         if truncate {
             // After taking leave: the file before may be the same one.
@@ -249,17 +253,42 @@ impl Writer {
         self.ended_memory.clear();
     }
 
+    /// What waits for a file that was removed goes to the one that takes its place, as the end of its epoch.
+    fn carry_over(&mut self, file: &mut LogFile) -> Result<(), WriteError> {
+        if self.batch.is_empty() || !self.is_removed() {
+            return Ok(());
+        }
+        self.end_records("rotation")?;
+        let path = file.path().to_owned();
+        file.append(&mut self.batch).map_err(|source| WriteError::Append { path, source })
+    }
+
+    /// Whether the open file has no name any more.
+    fn is_removed(&self) -> bool {
+        matches!(&self.sink, Some(Sink::File(file)) if file.is_removed())
+    }
+
+    /// Seals into the batch that the epoch in use ends, and those that were claimed ahead.
+    fn end_records(&mut self, why: &str) -> Result<(), WriteError> {
+        if self.epoch.is_some() {
+            self.close_epoch(why)?;
+        }
+        // A file begins with other records than those of an epoch that nobody needs.
+        self.end_prepared()
+    }
+
     /// Ends the epoch in use, with everything written and on the disk, and closes the file.
     fn leave(&mut self, why: &str) -> Result<(), WriteError> {
         if self.sink.is_none() {
             return Ok(());
         }
-        if self.epoch.is_some() {
-            self.close_epoch(why)?;
-        }
-        // A file begins with other records than those of an epoch that nobody needs.
-        self.end_prepared()?;
+        self.end_records(why)?;
         self.flush()?;
+        if self.epoch.is_some() {
+            // It was written to a file that was opened for it.
+            self.end_records(why)?;
+            self.flush()?;
+        }
         self.sync();
         if let Some(Sink::File(file)) = self.sink.take() {
             let name = file.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -288,10 +317,19 @@ impl Writer {
             self.note_file(path);
             Event::Resume(Resume { length: found.length, torn: found.torn, progress })
         };
-        self.begin_epoch(claim, found.length == 0, None)?;
+        let with_genesis = found.length == 0 || !self.has_genesis(&claim);
+        self.begin_epoch(claim, with_genesis, None)?;
         self.control(event, now)?;
         self.sync_soon();
         Ok(())
+    }
+
+    /// Whether the open file begins with the genesis of the claim's stream. It does not where the stream changed in the
+    /// middle of it, or where who began the stream came no further; the genesis may stand nowhere then.
+    fn has_genesis(&self, claim: &Claim) -> bool {
+        let mut genesis = Vec::new();
+        framing::write(self.options.framing, &claim.genesis.record, &mut genesis);
+        matches!(&self.sink, Some(Sink::File(file)) if file.begins_with(&genesis))
     }
 
     /// Stores where the log is found, for `mark` and `restart`.
@@ -337,6 +375,10 @@ impl Writer {
 
     /// Writes what waits, and moves progress on.
     pub fn flush(&mut self) -> Result<(), WriteError> {
+        if self.displaced && !self.batch.is_empty() && self.is_removed() {
+            // Nobody would find it there.
+            self.look_after_file()?;
+        }
         if let Some(sink) = self.sink.as_mut().filter(|_| !self.batch.is_empty()) {
             (self.dirty, self.written) = (matches!(sink, Sink::File(_)), clock::boottime());
             if let Err(source) = sink.append(&mut self.batch) {
@@ -416,9 +458,16 @@ impl Writer {
         match &self.sink {
             Some(Sink::File(file)) if !file.is_in_place() => {
                 let path = file.path().to_owned();
-                self.enter(&path, false)
+                // Not while that file is taken leave of.
+                self.displaced = false;
+                let entered = self.enter(&path, false);
+                self.displaced = entered.is_err();
+                entered
             }
-            _ => Ok(()),
+            _ => {
+                self.displaced = false;
+                Ok(())
+            }
         }
     }
 

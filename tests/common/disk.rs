@@ -24,6 +24,12 @@ impl SmallDisk {
         mount(Some("tmpfs"), &self.0, Some("tmpfs"), MsFlags::MS_REMOUNT, Some(size.as_str())).expect("root may mount");
     }
 
+    /// Lets nobody write to it, or everybody again. No file may be open for writing.
+    pub fn read_only(&self, read_only: bool) {
+        let flags = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+        mount(Some("tmpfs"), &self.0, Some("tmpfs"), MsFlags::MS_REMOUNT | flags, None::<&str>).expect("root may mount");
+    }
+
     /// Fills it to the last byte; returns the file that does.
     pub fn fill(&self) -> PathBuf {
         let ballast = self.0.join("ballast");

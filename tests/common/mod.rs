@@ -7,6 +7,8 @@
 
 pub mod apache;
 pub mod disk;
+#[cfg(feature = "audit")]
+pub mod faults;
 pub mod keys;
 pub mod lines;
 pub mod load;
@@ -18,6 +20,7 @@ pub mod sealed;
 #[cfg(feature = "audit")]
 pub mod site;
 pub mod stock;
+pub mod strace;
 pub mod syslog;
 #[cfg(feature = "audit")]
 pub mod syslog_cases;

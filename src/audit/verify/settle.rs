@@ -351,18 +351,20 @@ impl Verifier {
     fn check_order_of_epochs(&mut self, number: usize) {
         let stream = &self.streams[number];
         let end = |epoch: u64| stream.epochs.get(&epoch).and_then(|state| Some((state.first?.0, state.last_end)));
+        let returned = stream.returned();
         let mut moved: Vec<(u64, Position, String)> = stream
             .epochs
             .iter()
             .filter_map(|(&epoch, state)| {
                 let (first, before) = (state.first?, end(state.before?.epoch)?);
                 let message = || format!("epoch {epoch} stands before the end of the one that its writer used before it");
-                (first < before).then(|| (epoch, first, message()))
+                let elsewhere = first.0 != before.0 && returned.contains(&epoch);
+                (first < before && !elsewhere).then(|| (epoch, first, message()))
             })
             .collect();
         let firsts: Vec<_> = stream.epochs.iter().filter_map(|(&epoch, state)| Some((epoch, state.first?))).collect();
         for ((epoch, first), before) in firsts.iter().zip(earlier_behind(&firsts)) {
-            if before > MAX_OVERTAKEN && !moved.iter().any(|(told, ..)| told == epoch) {
+            if before > MAX_OVERTAKEN && !returned.contains(epoch) && !moved.iter().any(|(told, ..)| told == epoch) {
                 let message = format!("epoch {epoch} stands before {before} epochs that were claimed before it");
                 moved.push((*epoch, *first, message));
             }
@@ -590,6 +592,25 @@ impl Verifier {
 }
 
 /// For each of these, in the order of their epochs, how many of those before it stand behind it.
+impl Stream {
+    /// Epochs in files that their writer came back to, as its `resume` says: a name may come again each week, and a clock
+    /// that was set back gives an old one. Other files were written between two parts of such a file.
+    fn returned(&self) -> HashSet<u64> {
+        let mut returned = HashSet::new();
+        for (&epoch, state) in &self.epochs {
+            let Some(first) = state.first else { continue };
+            let goes_on = state.before.as_ref().is_some_and(|before| {
+                let file = self.epochs.get(&before.epoch).and_then(|state| state.first).map(|(file, _)| file);
+                returned.contains(&before.epoch) && file == Some(first.0)
+            });
+            if goes_on || state.resumed.is_some_and(|length| (1..=first.1).contains(&length)) {
+                returned.insert(epoch);
+            }
+        }
+        returned
+    }
+}
+
 fn earlier_behind(firsts: &[(u64, Position)]) -> Vec<usize> {
     let mut places: Vec<Position> = firsts.iter().map(|(_, first)| *first).collect();
     places.sort_unstable();

@@ -52,7 +52,7 @@ pub(super) struct ActiveEpoch {
 
 impl Writer {
     /// Makes sure that the epoch in use has a free slot.
-    pub(super) fn room(&mut self) -> Result<(), WriteError> {
+    pub fn room(&mut self) -> Result<(), WriteError> {
         if self.epoch.as_ref().is_some_and(|epoch| epoch.sealer.next_slot() < epoch.sealer.slots()) {
             return Ok(());
         }
