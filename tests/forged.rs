@@ -175,6 +175,7 @@ fn a_stream_of_his_own_is_not_believed() {
             log: "/log".to_owned(),
             software: "forged".to_owned(),
             memory_locked: true,
+            lacks: Vec::new(),
         };
         let (_, mut claim) = begin_ephemeral(&claimant, 64, None).unwrap();
         let mut forged = Vec::new();

@@ -42,6 +42,20 @@ pub struct Common {
     pub keys: Keyring,
     /// What becomes of lines that cannot be stored.
     pub when_full: WhenFull,
+    /// The process has given up what it did not need.
+    pub sandbox: bool,
+}
+
+impl Common {
+    /// What else is to be said of a file that cannot be opened.
+    fn hint(&self, error: &WriteError) -> &'static str {
+        match error {
+            WriteError::Open { source, .. } if self.sandbox && source.kind() == io::ErrorKind::PermissionDenied => {
+                " (where its folder was made anew or moved: start the filter again, its sandbox has the old one)"
+            }
+            _ => "",
+        }
+    }
 }
 
 /// Lines that were dropped since the last `gap` record.
@@ -199,7 +213,8 @@ impl Log {
         }
         match self.enter_for_keys(now, common) {
             Err(error @ WriteError::Open { .. }) if self.writer.is_open() => {
-                common.warner.warn("open", &format_args!("{error}; the file before is gone on with"));
+                let hint = common.hint(&error);
+                common.warner.warn("open", &format_args!("{error}{hint}; the file before is gone on with"));
                 self.enter_again = clock::boottime() + RETRY;
                 Ok(())
             }
@@ -308,7 +323,8 @@ impl Log {
                 WhenFull::Drop => "lines are held, then counted and dropped until it can be",
                 WhenFull::Refuse(_) => "lines are refused until it can be",
             };
-            common.warner.warn("write", &format_args!("{error}; {policy}"));
+            let hint = common.hint(&error);
+            common.warner.warn("write", &format_args!("{error}{hint}; {policy}"));
         }
         let for_good = is_for_good(&error);
         self.blocked = Some(Blocked { retry_at: clock::boottime() + RETRY, why: error.to_string(), for_good });
