@@ -31,6 +31,8 @@ const HOLD: usize = 4 * 1024 * 1024;
 const WRITE_SIZE: usize = 256 * 1024;
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// When upkeep goes on after a file that was moved away was looked after.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a filter that was told to end goes on trying to write.
 pub const LAST_TRY: Duration = Duration::from_secs(2);
 
@@ -352,7 +354,11 @@ impl Log {
                     self.leave_recipients(common);
                     due.push(Duration::ZERO);
                 }
-                Err(error) => self.cannot_write(error, common),
+                Err(error) => {
+                    // It looks after the file, too, whose folder may be gone.
+                    self.after_look(Err(error), common);
+                    due.push(LOOK_AGAIN);
+                }
             }
             if let Some(files) = self.files.as_ref().filter(|files| files.actions().create_empty && self.writer.is_open()) {
                 let at = clock::now();

@@ -30,8 +30,8 @@ use landlock::{
 /// The newest kernel interface that this was tried with.
 const TRIED: ABI = ABI::V7;
 /// Folders below `/` that hold programs, their configuration and their data.
-const SYSTEM: [&str; 15] =
-    ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "opt", "proc", "root", "run", "sbin", "sys", "usr", "var"];
+const SYSTEM: [&str; 14] =
+    ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "root", "run", "sbin", "sys", "usr", "var"];
 
 /// What is to be within reach. Nothing is, at first.
 #[derive(Debug, Default)]
@@ -47,14 +47,15 @@ impl Sandbox {
     /// Keys in a file or in a folder can be read, and where links in the folder lead to now.
     pub fn keys(&mut self, path: &Path) {
         let Ok(path) = fs::canonicalize(path) else { return };
-        for link in fs::read_dir(&path).into_iter().flatten().flatten() {
+        let is_file = path.is_file();
+        let links = if is_file { None } else { fs::read_dir(&path).ok() };
+        for link in links.into_iter().flatten().flatten() {
             if let Ok(there) = fs::canonicalize(link.path())
                 && !there.starts_with(&path)
             {
                 self.rules.push((there, AccessFs::ReadFile.into()));
             }
         }
-        let is_file = path.is_file();
         self.rules.push(match parent(&path) {
             Some(parent) => (parent, AccessFs::ReadFile | AccessFs::ReadDir),
             None if is_file => (path, AccessFs::ReadFile.into()),
@@ -154,7 +155,11 @@ fn belongs_to_system(folder: &Path) -> bool {
     let mut names = folder.components().skip(1).map(|name| name.as_os_str());
     let Some(first) = names.next() else { return true };
     let depth = 1 + names.count();
-    let least = if SYSTEM.iter().any(|name| first == *name) { 3 } else { 1 + usize::from(first == "home") };
+    let least = match first {
+        _ if SYSTEM.iter().any(|name| first == *name) => 3,
+        _ if first == "home" || first == "opt" => 2,
+        _ => 1,
+    };
     depth < least && folder != Path::new("/var/log")
 }
 
@@ -164,8 +169,19 @@ mod tests {
 
     #[test]
     fn folders_of_the_system_are_known() {
-        let system = ["/", "/var", "/etc", "/etc/apache2", "/var/lib", "/usr/local", "/root", "/root/x", "/home", "/run/x"];
-        let others = ["/var/log", "/var/log/apache2", "/var/lib/app", "/usr/local/app", "/srv", "/tmp", "/home/bob", "/data/a"];
+        let system =
+            ["/", "/var", "/etc", "/etc/apache2", "/var/lib", "/usr/local", "/root", "/root/x", "/home", "/opt", "/run/x"];
+        let others = [
+            "/var/log",
+            "/var/log/apache2",
+            "/var/lib/app",
+            "/usr/local/app",
+            "/srv",
+            "/tmp",
+            "/home/bob",
+            "/opt/app",
+            "/data/a",
+        ];
         assert!(system.iter().all(|folder| belongs_to_system(Path::new(folder))));
         assert!(!others.iter().any(|folder| belongs_to_system(Path::new(folder))));
     }
