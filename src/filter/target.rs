@@ -135,8 +135,8 @@ impl Target {
 impl FileTarget {
     /// What stands before the first conversion, up to a whole folder.
     fn fixed_folder(&self) -> &Path {
-        let folders = self.template.ancestors().skip(1);
-        let fixed = folders.filter(|folder| !folder.as_os_str().as_encoded_bytes().contains(&b'%')).next();
+        let mut folders = self.template.ancestors().skip(1);
+        let fixed = folders.find(|folder| !folder.as_os_str().as_encoded_bytes().contains(&b'%'));
         fixed.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
