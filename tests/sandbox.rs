@@ -332,7 +332,7 @@ fn a_kernel_without_landlock_or_seccomp_is_told_once_and_in_the_genesis_record()
         let command = place.seal_to("deep/x");
         let mut traced = tool("strace");
         traced.args(["-f", "-qq", "-o"]).arg(place.path("trace"));
-        faults.iter().for_each(|fault| drop(traced.arg("-e").arg(format!("inject={fault}"))));
+        traced.args(faults.iter().flat_map(|fault| ["-e".to_owned(), format!("inject={fault}")]));
         traced.arg(command.get_program()).args(command.get_args());
         let mut running = Running::start(&mut traced);
         running.write("first\n");
