@@ -33,7 +33,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt-get update -q || fail "apt-get update failed"
     "${install[@]}" -q || fail "apt-get could not install ${missing[*]}"
 fi
-command -v cargo >/dev/null || fail "cargo is missing" "install Rust 1.88 or later (rustup), and put it on PATH"
+command -v cargo >/dev/null || fail "cargo is missing" "install Rust 1.89 or later (rustup), and put it on PATH"
 
 # In the folder of the other builds: what sealedlog depends on is built with the same flags there.
 CARGO_TARGET_DIR=$PWD/target RUSTC_WRAPPER=$PWD/fuzz/rustc.sh \

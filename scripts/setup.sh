@@ -35,6 +35,7 @@ prog age age
 prog age-keygen age
 prog ssh-keygen openssh-client
 prog strace strace
+prog gdb gdb             # what a filter can still do is asked from inside of it
 prog prlimit util-linux
 prog mkfs.ext4 e2fsprogs # the chain's state on a file system of its own
 prog mount mount

@@ -264,6 +264,9 @@ pub struct Genesis {
     pub progress: bool,
     /// Whether keys and lines are locked in memory.
     pub memory_locked: bool,
+    /// What else the writing program could not have for its protection, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
     /// The stream that this one follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<Follows>,

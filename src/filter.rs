@@ -2,13 +2,14 @@
 //!
 //! Promises: each line is in the file before the next read, or is held, or is counted into a `gap` record, as the policy
 //! says; a signal, a changed key folder, a full disk or a moved file never ends it. It never writes a line in the clear
-//! and never tells one.
+//! and never tells one. Before it reads the first one it gives up all that it does not need (`host::sandbox`).
 #![forbid(unsafe_code)]
 
 pub mod confirm;
 mod keyring;
 mod log;
 mod logs;
+mod program;
 pub mod route;
 pub mod target;
 mod warn;
@@ -25,16 +26,19 @@ use self::confirm::{Confirm, Confirmer};
 use self::keyring::Keyring;
 use self::log::{Common, LAST_TRY};
 use self::logs::{Logs, Maker, Place};
+use self::program::Program;
 use self::route::FIELD_LIMIT;
 use self::target::{Target, TargetError};
 use self::warn::Warner;
 use crate::host::memory::{LockedBuffer, wipe_stack};
+use crate::host::sandbox::Sandbox;
 use crate::host::signals::Signals;
 use crate::host::wake::Wake;
 use crate::host::{self, clock, process};
 use crate::input::{Filled, InputError, LineReader, READ_ROOM};
 use crate::keys::KeyError;
 use crate::record::{Framing, Profile};
+use crate::segment;
 
 /// How long it rests where it cannot wait.
 const WAIT_AGAIN: Duration = Duration::from_millis(100);
@@ -86,6 +90,10 @@ pub struct FilterOptions {
     pub group: bool,
     /// A mark is sealed into a log when nothing was for so long.
     pub mark_idle: Option<Duration>,
+    /// The process gives up, for good, all that it does not need.
+    pub sandbox: bool,
+    /// What it could not have for its protection so far, in words.
+    pub lacks: Vec<String>,
 }
 
 /// Why a filter does not start, or ends without having stored everything.
@@ -146,6 +154,20 @@ impl FilterError {
     }
 }
 
+/// Gives up all that a filter does not need, for good. What could not be had.
+fn enter_sandbox(options: &FilterOptions) -> Vec<String> {
+    // What is known from here on without looking.
+    let _ = (process::boot_id(), segment::log_group());
+    let mut sandbox = Sandbox::default();
+    options.keys.iter().for_each(|keys| sandbox.keys(keys));
+    options.target.admit(&mut sandbox);
+    if !matches!(options.target, Target::Output) {
+        sandbox.state(&options.state_dir);
+        sandbox.state(&options.runtime_dir);
+    }
+    sandbox.enter()
+}
+
 type Reader = LineReader<LockedBuffer, fn(usize) -> io::Result<LockedBuffer>>;
 
 /// A filter that is set up and has not read yet.
@@ -156,19 +178,28 @@ pub struct Filter {
     confirmer: Option<Confirmer>,
     signals: Signals,
     wake: Wake,
+    /// What it could not have for its protection, until that is told.
+    lacks: Vec<String>,
     /// The change of keys that all logs have followed.
     followed: u64,
     unreadable: Option<InputError>,
 }
 
 impl Filter {
-    /// Checks everything that can be checked without making or claiming anything.
-    pub fn new(options: FilterOptions) -> Result<Self, FilterError> {
+    /// Checks everything that can be checked without claiming anything or making a file. For a process with one thread.
+    pub fn new(mut options: FilterOptions) -> Result<Self, FilterError> {
         let system = |what| move |source| FilterError::System { what, source };
-        // First of all: a daemon may signal what it has just started.
+        let name = options.software.split(' ').next().unwrap_or("sealedlog").to_owned();
+        // Before there are threads, secrets, and a sandbox.
+        let program = match &options.target {
+            Target::Files(files) => files.actions.program.as_ref(),
+            _ => None,
+        };
+        let program = program.map(|path| Program::new(path, Warner::new(&name))).transpose().map_err(system("no helper"))?;
+        // Soon: a daemon may signal what it has just started.
         let signals = Signals::install().map_err(system("cannot handle signals"))?;
         let wake = Wake::new().map_err(system("cannot make a pipe"))?;
-        let mut warner = Warner::new(options.software.split(' ').next().unwrap_or("sealedlog"));
+        let mut warner = Warner::new(&name);
         let mut keys = Keyring::load(&options, wake.waker(), &mut warner)?;
         let (mut seed, mut key) = ([0; 32], [0; 32]);
         getrandom::fill(&mut seed)
@@ -179,6 +210,22 @@ impl Filter {
             WhenFull::Block | WhenFull::Drop => None,
         };
         let probe = LockedBuffer::new(READ_ROOM).map_err(system("no memory"))?;
+        let alone = matches!(&options.target, Target::Routed(routed) if routed.template.has_field()) || confirmer.is_some();
+        if options.group && alone {
+            return Err(FilterError::Group);
+        }
+        let (files, routes) = match &options.target {
+            Target::Output => (None, None),
+            Target::Files(files) => (Some(files.check(program)?), None),
+            Target::Routed(routed) if routed.template.has_field() && options.max_line < 2 * FIELD_LIMIT => {
+                return Err(FilterError::ShortLines(2 * FIELD_LIMIT));
+            }
+            Target::Routed(routed) => (None, Some(routed.clone().check()?)),
+        };
+        if options.sandbox {
+            // After the time zone was read, and before the first thread starts.
+            options.lacks.extend(enter_sandbox(&options));
+        }
         let maker = Maker {
             software: options.software.clone(),
             host: process::host_name().unwrap_or_else(|_| "localhost".to_owned()),
@@ -186,25 +233,22 @@ impl Filter {
             state_dir: options.state_dir.clone(),
             runtime_dir: options.runtime_dir.clone(),
             memory_locked: probe.is_locked(),
+            lacks: options.lacks.iter().cloned().chain((!options.sandbox).then(|| "sandbox".to_owned())).collect(),
             mark_idle: options.mark_idle,
             seed,
             made: 0,
         };
-        let alone = matches!(&options.target, Target::Routed(routed) if routed.template.has_field()) || confirmer.is_some();
-        if options.group && alone {
-            return Err(FilterError::Group);
+        let mut lacks = options.lacks.clone();
+        if !probe.is_locked() {
+            lacks.push("memory that is never swapped (RLIMIT_MEMLOCK)".to_owned());
         }
-        let logs = match &options.target {
-            Target::Output => Logs::one(None, maker, &keys),
-            Target::Files(files) => Logs::one(Some(files.check()?), maker, &keys),
-            Target::Routed(routed) if routed.template.has_field() && options.max_line < 2 * FIELD_LIMIT => {
-                return Err(FilterError::ShortLines(2 * FIELD_LIMIT));
-            }
-            Target::Routed(routed) => Logs::routed(routed.clone().check()?, maker),
+        let logs = match routes {
+            Some(routes) => Logs::routed(routes, maker),
+            None => Logs::one(files, maker, &keys),
         };
         keys.watch(&mut warner);
-        let common = Common { warner, keys, when_full: options.when_full };
-        Ok(Self { options, common, logs, confirmer, signals, wake, followed: 0, unreadable: None })
+        let common = Common { warner, keys, when_full: options.when_full, sandbox: options.sandbox };
+        Ok(Self { options, common, logs, confirmer, signals, wake, lacks, followed: 0, unreadable: None })
     }
 
     /// Seals `input` until it is told to end. Everything that was read is stored then, or the error says how much is not.
@@ -283,6 +327,7 @@ impl Filter {
     fn read(&mut self, reader: &mut Reader, input: BorrowedFd<'_>) -> bool {
         match reader.fill(input) {
             Ok(Filled::Bytes(_) | Filled::WouldBlock) | Err(InputError::Full) => {
+                self.tell_lacks();
                 self.take(reader, false);
                 false
             }
@@ -300,6 +345,14 @@ impl Filter {
                 self.unreadable = Some(error);
                 true
             }
+        }
+    }
+
+    /// With the first line, so that of Apache's two filters one tells it.
+    fn tell_lacks(&mut self) {
+        if !self.lacks.is_empty() {
+            let lacks = std::mem::take(&mut self.lacks).join(", ");
+            self.common.warner.warn("sandbox", &format_args!("lines are sealed without {lacks}"));
         }
     }
 

@@ -1,5 +1,5 @@
 //! What the filters need from the operating system below `std`: locked memory, process settings,
-//! signals, one wait for everything, clocks, and files.
+//! a sandbox, signals, one wait for everything, clocks, and files.
 //!
 //! Promised: every `unsafe` block of the crate is in this module, each with its reason, behind an
 //! interface that cannot be misused from safe code. Nothing here prints, and nothing ends the
@@ -12,9 +12,12 @@
 pub mod alloc;
 pub mod clock;
 pub mod file;
+pub mod helper;
 pub mod memory;
+pub mod privileges;
 pub mod process;
 pub mod processor;
+pub mod sandbox;
 pub mod signals;
 pub mod wake;
 

@@ -10,10 +10,14 @@ mod tail;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use crate::host::file::{chown_group, open_append_nofollow};
+use nix::unistd::Gid;
+
+use crate::host::file::{chown_group, group_id, open_append_nofollow};
 use crate::record::Framing;
 
 /// Owner may write, the log readers' group may read.
@@ -79,12 +83,23 @@ pub fn make_folders(base: &Path, path: &Path) -> io::Result<()> {
     for component in below {
         folder.push(component);
         match DirBuilder::new().mode(FOLDER_MODE).create(&folder) {
-            Ok(()) => drop(File::open(&folder).and_then(|folder| chown_group(&folder, LOG_GROUP))),
+            Ok(()) => drop(File::open(&folder).map(give_to_group)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// The group of those who may read logs, where there is one. It is looked up once: in the sandbox it cannot be.
+pub fn log_group() -> Option<Gid> {
+    static GROUP: OnceLock<Option<Gid>> = OnceLock::new();
+    *GROUP.get_or_init(|| group_id(LOG_GROUP).ok())
+}
+
+fn give_to_group(file: impl AsFd) {
+    // Without the group's right to read a log is still a log; who runs unprivileged cannot give files away.
+    let _ = log_group().map(|group| chown_group(file, group));
 }
 
 /// Where records go.
@@ -162,8 +177,7 @@ impl LogFile {
     pub fn open(path: &Path, framing: Framing, marks: &[Vec<u8>]) -> io::Result<(Self, Found)> {
         let file = match open_append_nofollow(path, FILE_MODE, true) {
             Ok(file) => {
-                // Without the group's right to read a log is still a log; who runs unprivileged cannot give files away.
-                let _ = chown_group(&file, LOG_GROUP);
+                give_to_group(&file);
                 file
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_append_nofollow(path, FILE_MODE, false)?,

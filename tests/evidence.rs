@@ -621,6 +621,7 @@ fn who_only_says_that_he_stood_in_is_not_believed() {
         log: "/log".to_owned(),
         software: "forged".to_owned(),
         memory_locked: false,
+        lacks: Vec::new(),
     };
     let follows = Follows { stream: Hex([1; 16]), genesis, why: "claim".to_owned() };
     let (_, mut claim) = begin_ephemeral(&claimant, 64, Some(follows)).unwrap();
@@ -693,6 +694,7 @@ fn control_records_of_an_enemy_cost_no_more_than_their_bytes() {
             log: String::new(),
             software: String::new(),
             memory_locked: false,
+            lacks: Vec::new(),
         };
         let (_, mut claim) = begin_ephemeral(&claimant, 64, None).unwrap();
         let mut file = claim.genesis.record.clone();

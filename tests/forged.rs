@@ -16,9 +16,9 @@ use sealedlog::chain::{ChainKey, EpochKey, Kind as Sealed};
 use sealedlog::control::{
     Close, Control, Epoch, Event, FoundProgress, Hex, Mark, Resume, Segment, SegmentBefore, StreamId, UsedEpoch,
 };
+use sealedlog::recipient::x25519::AGREEMENT_LEN;
 use sealedlog::recipient::{AgeRecipient, Recipients};
 use sealedlog::record::age::AgeFile;
-use sealedlog::recipient::x25519::AGREEMENT_LEN;
 use sealedlog::record::openpgp::{Literal, Message};
 use sealedlog::record::seal::{EpochSealer, Processor};
 use sealedlog::record::seipd2::{self, MessageKey, Seipd2};
@@ -100,7 +100,13 @@ impl Intruder {
             let salt = Seipd2::parse(Message::parse(record).unwrap().seipd).unwrap().salt;
             self.recipients.openpgp().for_each(|key| forged.extend(key.pkesk6(session_key).unwrap()));
             let literal = Literal { name: b"", date: 1_700_000_000, body };
-            seipd2::write(&MessageKey::derive(cipher, session_key, salt), salt, &literal, &mut forged, Processor::ANY.write_chunks);
+            seipd2::write(
+                &MessageKey::derive(cipher, session_key, salt),
+                salt,
+                &literal,
+                &mut forged,
+                Processor::ANY.write_chunks,
+            );
         }
         let mut framed = Vec::new();
         framing::write(self.framing, &forged, &mut framed);
@@ -205,6 +211,7 @@ fn a_stream_of_his_own_is_not_believed() {
             log: "/log".to_owned(),
             software: "forged".to_owned(),
             memory_locked: true,
+            lacks: Vec::new(),
         };
         let (_, mut claim) = begin_ephemeral(&claimant, 64, None).unwrap();
         let mut forged = Vec::new();

@@ -392,6 +392,7 @@ impl Maker {
             log: "/var/log/a.log".to_owned(),
             software: "sealedlog".to_owned(),
             memory_locked: true,
+            lacks: Vec::new(),
         };
         let state = Some(StateFolder::new(&at("state"), &at("run"), &at("log"), "a.log"));
         let config =

@@ -267,6 +267,7 @@ impl Enemy {
             state: false,
             progress: false,
             memory_locked: false,
+            lacks: Vec::new(),
             follows: None,
         };
         change(&mut genesis);

@@ -789,6 +789,7 @@ fn no_older_chain_key_is_on_the_disk_after_500_claims() {
         log: "/var/log/x.log".to_owned(),
         software: "test".to_owned(),
         memory_locked: false,
+        lacks: Vec::new(),
     };
     let folder = StateFolder::new(&disk.mounted.join("state"), &place.path("run"), Path::new("/var/log"), "x.log");
     let source = ClaimSource::Kept(folder.clone());

@@ -7,10 +7,12 @@ complete -c sealedlog-apache -l when-full -d 'When lines cannot be stored: block
 drop\t'Count them into a gap record'"
 complete -c sealedlog-apache -l max-line -d 'Longest line in bytes that is sealed in one piece' -r
 complete -c sealedlog-apache -l mark-idle -d 'Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed' -r
+complete -c sealedlog-apache -l user -d 'Become this user at the start, for good: it must be able to write to the log\'s folder, and to read the keys. Folders of state and progress that are missing are made for it' -r
 complete -c sealedlog-apache -s L -d 'Keep a hard link of this name to the current file' -r -F
 complete -c sealedlog-apache -s p -d 'Run this program after a file was opened: its arguments are the new file and, after a rotation, the old one' -r -F
 complete -c sealedlog-apache -s n -d 'Use FILE, FILE.1 … up to N files in turn, and empty each when its turn comes again' -r
 complete -c sealedlog-apache -l group -d 'Seal the lines of one read, up to 64 KiB, into one record: fewer bytes and less work, but damage costs all of them'
+complete -c sealedlog-apache -l no-sandbox -d 'Keep the rights to open other files and connections, and to run programs. For log folders that are links or mount points, and change while the program runs'
 complete -c sealedlog-apache -l until-eof -d 'Go on to the end of input whatever signals come'
 complete -c sealedlog-apache -l until-term -d 'On SIGTERM seal what can be read without waiting, then end'
 complete -c sealedlog-apache -s v -d 'Tell on standard error how the command line was understood, and each file that is opened or closed'

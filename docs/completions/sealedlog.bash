@@ -166,6 +166,7 @@ _sealedlog() {
             ;;
         sealedlog__subcmd__seal)
             opts="-o -h --output --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --until-eof --until-term --help"
+            opts="-o -h --output --keys --state --runtime --profile --framing --when-full --max-line --mark-idle --user --no-sandbox --until-eof --until-term --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -208,6 +209,10 @@ _sealedlog() {
                     return 0
                     ;;
                 --mark-idle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

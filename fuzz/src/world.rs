@@ -508,6 +508,7 @@ impl<'w> Forger<'w> {
             state: beginning.state,
             progress: true,
             memory_locked: true,
+            lacks: Vec::new(),
             follows,
         };
         let time = self.time(beginning.time);

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use super::{Outcome, Trouble};
 use crate::filter::target::Target;
 use crate::filter::{Filter, FilterError, FilterOptions, Until, WhenFull};
+use crate::host::privileges::{Account, PrivilegeError};
 use crate::host::process;
 use crate::keys::KEY_FOLDER;
 use crate::record::{Framing, MAX_LINE, Profile};
@@ -54,6 +55,16 @@ pub struct FilterArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub mark_idle: Option<u64>,
 
+    /// Become this user at the start, for good: it must be able to write to the log's folder, and to read the keys. Folders of
+    /// state and progress that are missing are made for it
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// Keep the rights to open other files and connections, and to run programs. For log folders that are links or
+    /// mount points, and change while the program runs
+    #[arg(long)]
+    pub no_sandbox: bool,
+
     /// Go on to the end of input whatever signals come
     #[arg(long, overrides_with = "until_term")]
     pub until_eof: bool,
@@ -75,8 +86,11 @@ pub enum Policy {
 impl FilterArgs {
     /// Runs a filter on standard input. `until` and `when_full` are what it does where nothing else was asked for.
     pub fn run(self, program: &str, target: Target, until: Until, when_full: WhenFull) -> Outcome {
-        // What could not be had is told in the genesis record and by `status`, not in the web server's error log.
-        let _ = process::harden();
+        let keeps_state = !matches!(target, Target::Output);
+        if let Some(name) = &self.user {
+            self.become_user(name, keeps_state).map_err(|error| Trouble::new(&error, error.hint()))?;
+        }
+        let lacks = process::harden().missing().map(str::to_owned).collect();
         let _ = process::ignore_sigpipe();
         let options = FilterOptions {
             software: format!("{program} {}", env!("CARGO_PKG_VERSION")),
@@ -98,10 +112,25 @@ impl FilterArgs {
             },
             group: self.group,
             mark_idle: self.mark_idle.map(Duration::from_secs),
+            sandbox: !self.no_sandbox,
+            lacks,
             max_line: usize::try_from(self.max_line).unwrap_or(MAX_LINE).min(MAX_LINE),
         };
         let trouble = |error: FilterError| Trouble::new(&error, error.hint());
         Filter::new(options).map_err(trouble)?.run(std::io::stdin().as_fd()).map_err(trouble)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Leaves root's rights behind, with the folders made that only root can make.
+    fn become_user(&self, name: &str, keeps_state: bool) -> Result<(), PrivilegeError> {
+        let account = Account::find(name)?;
+        let folders = [&self.state, &self.runtime];
+        let folders = folders.iter().filter(|_| keeps_state);
+        if account.is_needed()? {
+            // Whether it could be made shows below.
+            folders.clone().for_each(|folder| drop(account.make_folder(folder)));
+            account.become_it()?;
+        }
+        folders.clone().try_for_each(|folder| account.check_folder(folder))
     }
 }

@@ -200,6 +200,7 @@ impl Log {
             log: self.config.log.display().to_string(),
             software: format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")),
             memory_locked: probe.is_locked(),
+            lacks: Vec::new(),
         };
         let (state, config) = (Some(self.folder.clone()), self.config.clone());
         Ok(Writer::new(WriterOptions {

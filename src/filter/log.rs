@@ -32,6 +32,8 @@ const HOLD: usize = 4 * 1024 * 1024;
 const WRITE_SIZE: usize = 256 * 1024;
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// When upkeep goes on after a file that was moved away was looked after.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a filter that was told to end goes on trying to write.
 pub const LAST_TRY: Duration = Duration::from_secs(2);
 
@@ -43,6 +45,20 @@ pub struct Common {
     pub keys: Keyring,
     /// What becomes of lines that cannot be stored.
     pub when_full: WhenFull,
+    /// The process has given up what it did not need.
+    pub sandbox: bool,
+}
+
+impl Common {
+    /// What else is to be said of a file that cannot be opened.
+    fn hint(&self, error: &WriteError) -> &'static str {
+        match error {
+            WriteError::Open { source, .. } if self.sandbox && source.kind() == io::ErrorKind::PermissionDenied => {
+                " (where its folder was made anew or moved: start the filter again, its sandbox has the old one)"
+            }
+            _ => "",
+        }
+    }
 }
 
 /// Lines that were dropped since the last `gap` record.
@@ -213,7 +229,8 @@ impl Log {
         }
         match self.enter_for_keys(now, common) {
             Err(error @ WriteError::Open { .. }) if self.writer.is_open() => {
-                common.warner.warn("open", &format_args!("{error}; the file before is gone on with"));
+                let hint = common.hint(&error);
+                common.warner.warn("open", &format_args!("{error}{hint}; the file before is gone on with"));
                 self.enter_again = clock::boottime() + RETRY;
                 Ok(())
             }
@@ -323,7 +340,8 @@ impl Log {
                 WhenFull::Drop => "lines are held, then counted and dropped until it can be",
                 WhenFull::Refuse(_) => "lines are refused until it can be",
             };
-            common.warner.warn("write", &format_args!("{error}; {policy}"));
+            let hint = common.hint(&error);
+            common.warner.warn("write", &format_args!("{error}{hint}; {policy}"));
         }
         let for_good = is_for_good(&error);
         self.blocked = Some(Blocked { retry_at: clock::boottime() + RETRY, why: error.to_string(), for_good });
@@ -351,7 +369,11 @@ impl Log {
                     self.leave_recipients(common);
                     due.push(Duration::ZERO);
                 }
-                Err(error) => self.cannot_write(error, common),
+                Err(error) => {
+                    // It looks after the file, too, whose folder may be gone.
+                    self.after_look(Err(error), common);
+                    due.push(LOOK_AGAIN);
+                }
             }
             if let Some(files) = self.files.as_ref().filter(|files| files.actions().create_empty && self.writer.is_open()) {
                 let at = clock::now();

@@ -41,6 +41,8 @@ pub struct Maker {
     pub runtime_dir: PathBuf,
     /// Whether line buffers are locked in memory.
     pub memory_locked: bool,
+    /// What else could not be had, in words.
+    pub lacks: Vec<String>,
     /// When an idle log gets a mark.
     pub mark_idle: Option<Duration>,
     /// Random: writers' ids come from it, so that none can be without one later.
@@ -60,6 +62,7 @@ impl Maker {
             log: files.as_ref().map_or_else(|| "-".to_owned(), Files::log),
             software: self.software.clone(),
             memory_locked: self.memory_locked,
+            lacks: self.lacks.clone(),
         };
         let state =
             files.as_ref().map(|files| StateFolder::new(&self.state_dir, &self.runtime_dir, files.folder(), files.template()));

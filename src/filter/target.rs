@@ -7,17 +7,18 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use nix::unistd::{AccessFlags, eaccess};
 use thiserror::Error;
 
+use super::program::Program;
 use super::route::{Route, Template};
 use super::warn::Warner;
+use crate::host::sandbox::Sandbox;
 use crate::record::{Framing, Profile};
-use crate::segment::rotation::{Schedule, Segment};
+use crate::segment::rotation::{Schedule, Segment, Truncate};
 use crate::segment::{self};
 use crate::stream::Writer;
 use crate::stream::writer::WriteError;
@@ -114,9 +115,33 @@ impl TargetError {
     }
 }
 
+impl Target {
+    /// Lets what is done with files be done in the sandbox.
+    pub fn admit(&self, sandbox: &mut Sandbox) {
+        match self {
+            Self::Output => {}
+            Self::Files(files) => {
+                let rotation = &files.schedule.rotation;
+                sandbox.logs(files.fixed_folder(), rotation.ring.is_some() || rotation.truncate != Truncate::Never);
+                if let Some(link) = &files.actions.link {
+                    sandbox.link(link);
+                }
+            }
+            Self::Routed(routed) => sandbox.logs(routed.template.folder(), false),
+        }
+    }
+}
+
 impl FileTarget {
+    /// What stands before the first conversion, up to a whole folder.
+    fn fixed_folder(&self) -> &Path {
+        let mut folders = self.template.ancestors().skip(1);
+        let fixed = folders.find(|folder| !folder.as_os_str().as_encoded_bytes().contains(&b'%'));
+        fixed.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
     /// Looks whether the files could be written now. Nothing is made or opened.
-    pub fn check(&self) -> Result<Files, TargetError> {
+    pub fn check(&self, program: Option<Program>) -> Result<Files, TargetError> {
         let stripped = strip_suffix(&self.template);
         let folder = stripped.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dated = folder.to_string_lossy().contains('%');
@@ -126,7 +151,8 @@ impl FileTarget {
         let canonical = canonical(folder)?;
         let template = stripped.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let zone = TimeZone::system();
-        let files = Files { target: self.clone(), folder: canonical, template, zone, current: None, looked: None, base: None };
+        let files =
+            Files { target: self.clone(), program, folder: canonical, template, zone, current: None, looked: None, base: None };
         for suffix in SUFFIXES {
             check_file(&with_suffix(&files.first(Timestamp::now()).path, suffix))?;
         }
@@ -169,7 +195,16 @@ impl Routes {
         let (schedule, template) = (self.template.schedule(route), self.template.name(route));
         let target = FileTarget { template: PathBuf::from(&template), schedule, actions: FileActions::default() };
         let base = Some(self.template.folder().to_owned());
-        Files { target, folder: self.folder.clone(), template, zone: self.zone.clone(), current: None, looked: None, base }
+        Files {
+            target,
+            program: None,
+            folder: self.folder.clone(),
+            template,
+            zone: self.zone.clone(),
+            current: None,
+            looked: None,
+            base,
+        }
     }
 }
 
@@ -201,6 +236,8 @@ fn check_file(path: &Path) -> Result<(), TargetError> {
 #[derive(Debug)]
 pub struct Files {
     target: FileTarget,
+    /// What runs the program that is to be run after a file was opened.
+    program: Option<Program>,
     folder: PathBuf,
     template: String,
     zone: TimeZone,
@@ -315,15 +352,8 @@ impl Files {
                 warner.warn("link", &format_args!("cannot link {} to {}: {error}", link.display(), path.display()));
             }
         }
-        if let Some(program) = &self.target.actions.program {
-            // Its standard input would be ours: the lines.
-            let child = Command::new(program).arg(path).args(old).stdin(Stdio::null()).spawn();
-            match child {
-                Ok(mut child) => {
-                    std::thread::spawn(move || child.wait());
-                }
-                Err(error) => warner.warn("program", &format_args!("cannot run {}: {error}", program.display())),
-            }
+        if let Some(program) = &self.program {
+            program.run(path, old, warner);
         }
     }
 }

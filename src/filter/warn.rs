@@ -14,6 +14,7 @@ const AGAIN: Duration = Duration::from_secs(300);
 const MOST: usize = 16;
 
 /// Tells warnings.
+#[derive(Debug)]
 pub struct Warner {
     program: String,
     /// What was told under each topic a short while ago, at most one more than [`MOST`].

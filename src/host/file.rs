@@ -12,7 +12,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{Group, fchown};
+use nix::unistd::{Gid, Group, fchown};
 
 /// Opens `path` for appending, and creates it with `mode` (less the umask) where it is missing;
 /// with `create_exclusive` it must be missing.
@@ -95,15 +95,22 @@ pub fn set_no_cow(file: &File) -> Attributes {
     Attributes { no_cow: add_attribute(file, FS_NOCOW_FL), no_dump: add_attribute(file, FS_NODUMP_FL) }
 }
 
-/// Gives an open file or directory to the group of that name, where there is one and we may.
+/// The number of a group.
 ///
 /// # Errors
 ///
-/// `NotFound` for an unknown group, and what getgrnam_r(3) and fchown(2) say; none of them need
-/// keep a log from being written.
-pub fn chown_group(file: impl AsFd, group: &str) -> io::Result<()> {
-    let group = Group::from_name(group)?.ok_or(io::ErrorKind::NotFound)?;
-    Ok(fchown(file, None, Some(group.gid))?)
+/// `NotFound` for an unknown group, and what getgrnam_r(3) says.
+pub fn group_id(name: &str) -> io::Result<Gid> {
+    Ok(Group::from_name(name)?.ok_or(io::ErrorKind::NotFound)?.gid)
+}
+
+/// Gives an open file or directory to a group, where we may.
+///
+/// # Errors
+///
+/// What fchown(2) says, which need not keep a log from being written.
+pub fn chown_group(file: impl AsFd, group: Gid) -> io::Result<()> {
+    Ok(fchown(file, None, Some(group))?)
 }
 
 /// nix's `Flock` owns the file and std's `File::lock` needs Rust 1.89, so the call itself.
@@ -224,15 +231,14 @@ mod tests {
     fn the_group_is_given_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let folder = File::open(dir.path()).unwrap();
-        let error = chown_group(&folder, "no-such-group-here").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(group_id("no-such-group-here").unwrap_err().kind(), io::ErrorKind::NotFound);
         // Root can give to any group, others to their own.
         let group = if nix::unistd::geteuid().is_root() {
             Group::from_name("daemon").unwrap().expect("in every /etc/group")
         } else {
             Group::from_gid(nix::unistd::getegid()).unwrap().expect("our own group has a name")
         };
-        chown_group(&folder, &group.name).unwrap();
+        chown_group(&folder, group_id(&group.name).unwrap()).unwrap();
         assert_eq!(folder.metadata().unwrap().gid(), group.gid.as_raw());
     }
 

@@ -6,6 +6,7 @@
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -99,14 +100,18 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(hard)
 }
 
-/// The random name of this boot, 36 characters, as the kernel gives it.
+/// The random name of this boot, 36 characters, as the kernel gives it. It is read once: in the sandbox it cannot be.
 ///
 /// # Errors
 ///
 /// Where /proc is not mounted.
 pub fn boot_id() -> io::Result<String> {
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id.clone());
+    }
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(text.trim_end().to_owned())
+    Ok(ID.get_or_init(|| text.trim_end().to_owned()).clone())
 }
 
 /// The host's name; bytes that are not UTF-8 become U+FFFD.

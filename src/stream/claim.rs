@@ -73,6 +73,8 @@ pub struct Claimant {
     pub software: String,
     /// Whether its line buffers are locked in memory.
     pub memory_locked: bool,
+    /// What else it could not have for its protection, in words.
+    pub lacks: Vec<String>,
 }
 
 /// An epoch that is claimed and not used yet. The key in it says no more than the table of the sealer does until slot 0
@@ -275,6 +277,7 @@ fn begin(claimant: &Claimant, slots: u32, kept: bool, follows: Option<Follows>) 
             state: kept,
             progress: kept,
             memory_locked: claimant.memory_locked,
+            lacks: claimant.lacks.clone(),
             follows,
         }),
     };

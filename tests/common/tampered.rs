@@ -231,6 +231,7 @@ pub fn writer(log: &Log, retry_state: Duration) -> Writer {
         log: "/log".to_owned(),
         software: "test".to_owned(),
         memory_locked: false,
+        lacks: Vec::new(),
     };
     let state = Some(StateFolder::new(&folder.join("state"), &folder.join("run"), folder, "x.log"));
     let config =
