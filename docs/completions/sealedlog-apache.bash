@@ -23,8 +23,7 @@ _sealedlog__apache() {
 
     case "${cmd}" in
         sealedlog__apache)
-            opts="-v -l -L -p -f -D -t -T -e -c -n -h -V --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --until-eof --until-term --help --version"
-            opts="-v -l -L -p -f -D -t -T -e -c -n -h -V --keys --state --runtime --profile --framing --when-full --max-line --mark-idle --user --no-sandbox --until-eof --until-term --help --version"
+            opts="-v -l -L -p -f -D -t -T -e -c -n -h -V --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --user --no-sandbox --until-eof --until-term --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -23,8 +23,7 @@ _sealedlog__syslog() {
 
     case "${cmd}" in
         sealedlog__syslog)
-            opts="-h -V --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --until-eof --until-term --max-open --confirm-messages --use-transactions --help --version"
-            opts="-h -V --keys --state --runtime --profile --framing --when-full --max-line --mark-idle --user --no-sandbox --until-eof --until-term --max-open --confirm-messages --use-transactions --help --version"
+            opts="-h -V --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --user --no-sandbox --until-eof --until-term --max-open --confirm-messages --use-transactions --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

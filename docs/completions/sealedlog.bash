@@ -165,8 +165,7 @@ _sealedlog() {
             return 0
             ;;
         sealedlog__subcmd__seal)
-            opts="-o -h --output --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --until-eof --until-term --help"
-            opts="-o -h --output --keys --state --runtime --profile --framing --when-full --max-line --mark-idle --user --no-sandbox --until-eof --until-term --help"
+            opts="-o -h --output --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --user --no-sandbox --until-eof --until-term --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

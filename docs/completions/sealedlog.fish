@@ -40,8 +40,8 @@ complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l when-full -
 drop\t'Count them into a gap record'"
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l max-line -d 'Longest line in bytes that is sealed in one piece' -r
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l mark-idle -d 'Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed' -r
-complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l group -d 'Seal the lines of one read, up to 64 KiB, into one record: fewer bytes and less work, but damage costs all of them'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l user -d 'Become this user at the start, for good: it must be able to write to the log\'s folder, and to read the keys. Folders of state and progress that are missing are made for it' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l group -d 'Seal the lines of one read, up to 64 KiB, into one record: fewer bytes and less work, but damage costs all of them'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l no-sandbox -d 'Keep the rights to open other files and connections, and to run programs. For log folders that are links or mount points, and change while the program runs'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l until-eof -d 'Go on to the end of input whatever signals come'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l until-term -d 'On SIGTERM seal what can be read without waiting, then end'
