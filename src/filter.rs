@@ -30,7 +30,7 @@ use self::program::Program;
 use self::route::FIELD_LIMIT;
 use self::target::{Target, TargetError};
 use self::warn::Warner;
-use crate::host::memory::{LockedBuffer, wipe_stack};
+use crate::host::memory::{LockedBuffer, wipe_stack, wipe_stack_of_symmetric};
 use crate::host::sandbox::Sandbox;
 use crate::host::signals::Signals;
 use crate::host::wake::Wake;
@@ -293,7 +293,10 @@ impl Filter {
             let timeout = if terminated.is_some() && reads { Some(Duration::ZERO) } else { due };
             let wakes = [self.signals.as_fd(), self.wake.as_fd()];
             // It may be a long time before the next line overwrites what sealing this one left there.
-            wipe_stack();
+            match self.common.keys.recipients().profile() {
+                Profile::Rfc9580 => wipe_stack_of_symmetric(),
+                Profile::Rfc4880 | Profile::Age => wipe_stack(),
+            }
             let ready = match host::wait(reads.then_some(input), &wakes, timeout) {
                 Ok(ready) => ready,
                 Err(source) if source.raw_os_error() == Some(EBADF) => return Err(system("cannot wait for input")(source)),

@@ -17,7 +17,7 @@ mod common;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,14 +32,17 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 use hkdf::Hkdf;
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
-use sealedlog::chain::{ChainKey, EpochKey};
+use sealedlog::chain::{ChainKey, EpochKey, Kind};
 use sealedlog::control::{Control, Event, WriterId};
+use sealedlog::host::memory::SYMMETRIC_STACK;
+use sealedlog::host::processor::processor;
 use sealedlog::record::age::AgeFile;
 use sealedlog::record::ocb::{self, Ocb};
 use sealedlog::record::open::Seal;
 use sealedlog::record::openpgp::Message;
+use sealedlog::record::seal::{EpochSealer, table_len};
 use sealedlog::record::seipd2::{MessageKey, Seipd2};
-use sealedlog::record::{Cipher, framing, seipd1};
+use sealedlog::record::{Cipher, Framing, framing, seipd1};
 use sealedlog::stream::claim::{ClaimSource, Claimant};
 use sealedlog::stream::state::StateFolder;
 use sha2::Sha256;
@@ -770,6 +773,46 @@ impl Drop for Ext4 {
         // After a failed assertion; else it is not mounted any more.
         let _ = run(tool("umount").arg(&self.mounted), b"");
     }
+}
+
+/// Without public-key operations sealing uses less than half of the stack that a filter wipes before it waits.
+#[test]
+fn sealing_a_record_needs_little_stack() {
+    const PAINTED: usize = 512 << 10;
+    #[inline(never)]
+    fn paint() {
+        let area = [0xa5u8; PAINTED];
+        zeroize::optimization_barrier(&area);
+    }
+    /// How far below this frame the paint was painted over.
+    fn depth_of(work: &mut dyn FnMut()) -> usize {
+        let here = 0u8;
+        let top = std::ptr::from_ref(&here).addr();
+        paint();
+        work();
+        let mut stack = vec![0; PAINTED / 2];
+        let memory = fs::File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut stack, (top - PAINTED / 2) as u64).unwrap();
+        stack.iter().position(|byte| *byte != 0xa5).map_or(0, |untouched| stack.len() - untouched)
+    }
+    let recipients = sealedlog::keys::load(&[keys::sequoia_v6().public.clone()], None).expect("a good key").recipients;
+    let thread = std::thread::Builder::new().stack_size(4 << 20).spawn(move || {
+        let (key, recipients) = (ChainKey::from_bytes([7; 32]).epoch_key(), Arc::new(recipients));
+        let mut sealer = None;
+        let claimed = depth_of(&mut || {
+            let table = vec![0; table_len(&recipients, 64)];
+            sealer = Some(EpochSealer::new(recipients.clone(), &key, 64, table, processor()).unwrap());
+        });
+        let (mut sealer, mut out, line) = (sealer.unwrap(), Vec::with_capacity(4 << 20), vec![b'x'; 1 << 20]);
+        let sealed = [0, 1, 300, 5000, 1 << 20].map(|len| {
+            depth_of(&mut || sealer.seal(Kind::Line, 7, &line[..len], Framing::Base64, &mut out).expect("a slot is free"))
+        });
+        (claimed, sealed)
+    });
+    let (claimed, sealed) = thread.unwrap().join().unwrap();
+    assert!(sealed.iter().all(|depth| *depth > 500 && *depth < SYMMETRIC_STACK / 2), "{sealed:?}");
+    // That the look sees what is there: public-key operations go deeper.
+    assert!(claimed > sealed[2], "{claimed} {sealed:?}");
 }
 
 #[test]

@@ -91,12 +91,24 @@ impl AsMut<[u8]> for LockedBuffer {
 /// How far down [`wipe_stack`] reaches, in bytes: public-key operations, the deepest there are, were seen to use 40 KiB.
 const STACK: usize = 128 << 10;
 
+/// The same for [`wipe_stack_of_symmetric`]: more than twice of what sealing a record without public-key operations uses.
+pub const SYMMETRIC_STACK: usize = 32 << 10;
+
 /// Zeroes the stack below the caller's frame, where functions that have returned left what they
 /// computed with, and the vector registers, which a thread that waits keeps for as long as it waits.
 /// Takes some microseconds; the stack must have 128 KiB left.
-#[inline(never)]
 pub fn wipe_stack() {
-    let area = [0u8; STACK];
+    wipe_below::<STACK>();
+}
+
+/// As [`wipe_stack`], after work without public-key operations; a quarter as far.
+pub fn wipe_stack_of_symmetric() {
+    wipe_below::<SYMMETRIC_STACK>();
+}
+
+#[inline(never)]
+fn wipe_below<const LEN: usize>() {
+    let area = [0u8; LEN];
     // Else the array would not be there at all.
     zeroize::optimization_barrier(&area);
     wipe_registers();

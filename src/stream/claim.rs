@@ -17,7 +17,7 @@ use super::state::{LockedState, State, StateError, StateFolder, recipients_diges
 use crate::chain::{ChainKey, EpochKey, Kind, MIN_SLOTS, Progress};
 use crate::control::{Control, Event, Follows, Genesis, GenesisFingerprint, Hex, SecretHex, StreamId, WriterId};
 use crate::host::clock;
-use crate::host::memory::LockedBuffer;
+use crate::host::memory::{LockedBuffer, wipe_stack};
 use crate::host::processor::processor;
 use crate::recipient::Recipients;
 use crate::record::Framing;
@@ -126,10 +126,15 @@ impl ClaimSource {
     /// Claims the next epoch, with `slots` slots, of the stream `on` that the writer is on. A writer that is on none yet
     /// begins a kept stream where there is none, and one that follows it where it is sealed to other recipients.
     ///
-    /// What the chain and the public-key operations leave on the stack lies below the caller's frame: whoever goes on or ends
-    /// without sealing wipes it (`host::memory::wipe_stack`).
-    #[inline(never)]
+    /// What the chain and the public-key operations left on the stack is wiped.
     pub fn claim(&self, claimant: &Claimant, slots: u32, on: Option<StreamId>) -> Result<Claim, ClaimError> {
+        let claim = self.claim_epoch(claimant, slots, on);
+        wipe_stack();
+        claim
+    }
+
+    #[inline(never)]
+    fn claim_epoch(&self, claimant: &Claimant, slots: u32, on: Option<StreamId>) -> Result<Claim, ClaimError> {
         match self {
             Self::Kept(folder) => claim_kept(folder, claimant, slots, on),
             Self::Ephemeral(state) => {
@@ -154,10 +159,15 @@ pub fn restart(folder: &StateFolder, claimant: &Claimant) -> Result<Claim, Claim
     begin_kept(&locked, folder, claimant, MIN_SLOTS, ours, follows)
 }
 
-/// Begins a stream that is kept nowhere, in place of `follows` if that could not be used. For the stack see
-/// [`ClaimSource::claim`].
-#[inline(never)]
+/// Begins a stream that is kept nowhere, in place of `follows` if that could not be used. What it left on the stack is wiped.
 pub fn begin_ephemeral(claimant: &Claimant, slots: u32, follows: Option<Follows>) -> Result<(ClaimSource, Claim), ClaimError> {
+    let begun = begin_in_memory(claimant, slots, follows);
+    wipe_stack();
+    begun
+}
+
+#[inline(never)]
+fn begin_in_memory(claimant: &Claimant, slots: u32, follows: Option<Follows>) -> Result<(ClaimSource, Claim), ClaimError> {
     let beginning = begin(claimant, slots, false, follows)?;
     let chain_key = beginning.first.next();
     let claim = beginning.into_claim(EpochProgress::in_memory);

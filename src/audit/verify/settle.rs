@@ -465,6 +465,12 @@ impl Verifier {
                 });
             }
         }
+        for genesis in self.trust.genesis.iter().filter(|genesis| !self.by_genesis.contains_key(genesis)) {
+            // Older files may be gone for good, and their stream with them.
+            let kind = if self.trust.retention.is_some() { Finds::Unproven } else { Finds::Missing };
+            let message = format!("there is no record of the stream whose genesis fingerprint was given: {genesis}");
+            self.findings.push(((usize::MAX, 0), Finding::new(kind, message)));
+        }
         for (number, followers) in self.followers().iter().enumerate() {
             let stream = &self.streams[number];
             if stream.epochs.is_empty() {

@@ -11,7 +11,7 @@ use super::{EPOCH_LIFE, FAST, Warning, WriteError, Writer};
 use crate::chain::{Kind, MAX_SLOTS, MIN_SLOTS};
 use crate::control::{Close, Control, Ephemeral, Epoch, Event, Follows, FoundProgress, Hex, SecretHex, StreamId, UsedEpoch};
 use crate::host::clock;
-use crate::host::memory::{LockedBuffer, wipe_stack};
+use crate::host::memory::LockedBuffer;
 use crate::host::process::boot_id;
 use crate::record::seal::EpochSealer;
 use crate::stream::claim::{self, Claim, ClaimError, ClaimSource, GenesisRecord, seconds};
@@ -80,12 +80,7 @@ impl Writer {
             self.slots = (epoch.sealer.slots() * 2).min(MAX_SLOTS);
         }
         let (source, claimant, slots, on) = (source.clone(), self.options.claimant.clone(), self.slots, Some(epoch.stream));
-        let claim = move || {
-            let claim = source.claim(&claimant, slots, on);
-            // The system keeps the stack for the next thread.
-            wipe_stack();
-            claim
-        };
+        let claim = move || source.claim(&claimant, slots, on);
         // Where there is no thread to be had it is claimed when it is needed.
         self.prepared.extend(Builder::new().spawn(claim).map(Prepared::Running));
     }
