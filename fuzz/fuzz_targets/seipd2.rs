@@ -27,7 +27,13 @@ fuzz_target!(|input: Input| {
     let (name, body) = (vec![b'n'; usize::from(input.name)], input.body.repeat(usize::from(input.times)));
     let literal = Literal { name: &name, date: 1, body: &body };
     let mut packet = Vec::new();
-    seipd2::write(&MessageKey::derive(cipher, session_key, &input.salt), &input.salt, &literal, &mut packet, Processor::ANY.write_chunks);
+    seipd2::write(
+        &MessageKey::derive(cipher, session_key, &input.salt),
+        &input.salt,
+        &literal,
+        &mut packet,
+        Processor::ANY.write_chunks,
+    );
     let (_, header, len) = read_header(&packet).expect("written here");
     assert_eq!(header + len, packet.len());
     let sealed = &packet[header..];

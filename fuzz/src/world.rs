@@ -183,7 +183,8 @@ impl World {
 
     fn sealer(&self, key: &EpochKey) -> EpochSealer<Vec<u8>> {
         let table = vec![0; table_len(&self.recipients, 64)];
-        EpochSealer::new(Arc::clone(&self.recipients), key, 64, table, Processor::ANY).expect("keys of the tests can be sealed to")
+        EpochSealer::new(Arc::clone(&self.recipients), key, 64, table, Processor::ANY)
+            .expect("keys of the tests can be sealed to")
     }
 
     fn framed(&self, record: &[u8]) -> Vec<u8> {
@@ -460,7 +461,13 @@ impl<'w> Forger<'w> {
                     record.extend(key.pkesk6(session_key).ok()?);
                 }
                 let literal = Literal { name: b"", date: 0, body: &body };
-                seipd2::write(&MessageKey::derive(cipher, session_key, salt), salt, &literal, &mut record, Processor::ANY.write_chunks);
+                seipd2::write(
+                    &MessageKey::derive(cipher, session_key, salt),
+                    salt,
+                    &literal,
+                    &mut record,
+                    Processor::ANY.write_chunks,
+                );
             }
             Profile::Rfc4880 => {
                 for key in recipients.openpgp() {
