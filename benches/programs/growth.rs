@@ -48,7 +48,7 @@ pub enum Of {
 /// Seals lines of all lengths to all numbers of recipients, `reps` times.
 pub fn measure(place: &Place, reps: u64) -> anyhow::Result<Growth> {
     let mut folders = Vec::new();
-    let certs = (0..10).map(|_| Ok(rfc9580_cert()?.armored().to_vec()?)).collect::<anyhow::Result<Vec<_>>>()?;
+    let certs = (0..10).map(|_| rfc9580_cert()?.armored().to_vec()).collect::<anyhow::Result<Vec<_>>>()?;
     for count in RECIPIENTS {
         let folder = place.path(&format!("keys-{count}"));
         fs::create_dir(&folder)?;
@@ -91,8 +91,8 @@ impl Growth {
     /// A row a length, a column a number of recipients.
     pub fn table(&self, of: Of) -> String {
         let mut text = format!("{:>10}", "bytes");
-        for count in RECIPIENTS {
-            let _ = write!(text, "{:>12}", format!("{count} keys"));
+        for name in RECIPIENTS.map(name) {
+            let _ = write!(text, "{name:>12}");
         }
         text.push('\n');
         for (at, length) in LENGTHS.iter().enumerate() {
@@ -107,8 +107,8 @@ impl Growth {
 
     /// The same for the page.
     pub fn page(&self, of: Of) -> String {
-        let head = RECIPIENTS.map(|count| if count == 1 { "1 key".to_owned() } else { format!("{count} keys") });
-        let mut text = format!("| bytes of a line | {} |\n| ---: |{}\n", head.join(" | "), " ---: |".repeat(RECIPIENTS.len()));
+        let head = RECIPIENTS.map(name).join(" | ");
+        let mut text = format!("| bytes of a line | {head} |\n| ---: |{}\n", " ---: |".repeat(RECIPIENTS.len()));
         for (at, length) in LENGTHS.iter().enumerate() {
             let cells: Vec<_> = (0..RECIPIENTS.len()).map(|column| format!("{:.0}", self.cell(of, column, at))).collect();
             let _ = writeln!(text, "| {length} | {} |", cells.join(" | "));
@@ -130,10 +130,13 @@ impl Growth {
 
     /// For each number of recipients its name and its points, over the lengths.
     pub fn curves(&self, of: Of) -> Vec<(String, Vec<(f64, f64)>)> {
-        let name = |count: &usize| if *count == 1 { "1 key".to_owned() } else { format!("{count} keys") };
         let points = |column| LENGTHS.iter().enumerate().map(move |(at, length)| (*length as f64, self.cell(of, column, at)));
-        RECIPIENTS.iter().enumerate().map(|(column, count)| (name(count), points(column).collect())).collect()
+        RECIPIENTS.iter().enumerate().map(|(column, count)| (name(*count), points(column).collect())).collect()
     }
+}
+
+fn name(recipients: usize) -> String {
+    if recipients == 1 { "1 key".to_owned() } else { format!("{recipients} keys") }
 }
 
 /// What epochs of one length cost, in memory, on one core: without claims, input and output.

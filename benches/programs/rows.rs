@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use super::place::{Input, Keys, Place, fresh_state, is_installed, output};
-use super::run::{Row, Run, RunOnce, Why, measure, same_content};
+use super::run::{Row, Run, RunOnce, Why, measure, measure_to, same_content};
 use super::{AGE_A_LINE, AUDIT, SEALEDLOG, SEQUOIA_A_LINE, syslog};
 
 pub const SEAL_RFC9580: &str = "sealedlog seal, rfc9580";
@@ -191,11 +191,12 @@ fn slogencrypt<'a>(place: &'a Place, input: &'a Input) -> RunOnce<'a> {
         output(slog("slogkey").arg("-d").arg(file("master")).args(["02:00:5e:00:53:01", "1"]).arg(file("host")))?;
         let mut command = slog("slogencrypt");
         command.arg("-k").arg(file("host")).args([file("host.new"), file("mac")]).arg(&input.path).arg(file("log"));
-        measure(&mut command, Path::new("/dev/null"), None)?.storing(&file("log"), input)
+        // The first log of a key has no MAC to go on from, which it counts as an error although it has done all: see [`slogverify`].
+        measure_to(1, &mut command, Path::new("/dev/null"), None)?.storing(&file("log"), input)
     })
 }
 
-/// Opens and verifies what [`slogencrypt`] wrote.
+/// Opens and verifies what [`slogencrypt`] wrote; anything missing is an error.
 fn slogverify<'a>(place: &'a Place, input: &'a Input) -> RunOnce<'a> {
     Box::new(move || {
         let file = |name: &str| place.path(&format!("slog-{name}"));

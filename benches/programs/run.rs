@@ -124,22 +124,27 @@ impl Run {
 
 /// Runs a program on a file to its end, which must be a good one.
 pub fn measure(command: &mut Command, input: &Path, out: Option<&Path>) -> anyhow::Result<Run> {
+    measure_to(0, command, input, out)
+}
+
+/// As [`measure`], for a program whose good end has this exit status.
+pub fn measure_to(status: i32, command: &mut Command, input: &Path, out: Option<&Path>) -> anyhow::Result<Run> {
     let file = File::open(input).with_context(|| format!("cannot read {}", input.display()))?;
     command.stdin(file);
     match out {
         Some(out) => command.stdout(File::create(out)?),
         None => command.stdout(Stdio::null()),
     };
-    watched(command, |_| Ok(()))
+    watched(status, command, |_| Ok(()))
 }
 
 /// Runs a program that `feed` writes to, to its end, which must be a good one.
 pub fn measure_fed(command: &mut Command, feed: impl FnOnce(ChildStdin) -> io::Result<()>) -> anyhow::Result<Run> {
     command.stdin(Stdio::piped()).stdout(Stdio::null());
-    watched(command, |stdin| feed(stdin.expect("standard input is piped")))
+    watched(0, command, |stdin| feed(stdin.expect("standard input is piped")))
 }
 
-fn watched(command: &mut Command, feed: impl FnOnce(Option<ChildStdin>) -> io::Result<()>) -> anyhow::Result<Run> {
+fn watched(wanted: i32, command: &mut Command, feed: impl FnOnce(Option<ChildStdin>) -> io::Result<()>) -> anyhow::Result<Run> {
     let name = Path::new(command.get_program()).display().to_string();
     let before = cpu_of_children()?;
     let start = Instant::now();
@@ -163,7 +168,7 @@ fn watched(command: &mut Command, feed: impl FnOnce(Option<ChildStdin>) -> io::R
         (fed, status, wall, memory, told.join().expect("reading does not panic"))
     });
     let status = status?;
-    if !status.success() {
+    if status.code() != Some(wanted) {
         bail!("{name}: {status}: {}", told.trim().lines().next().unwrap_or(""));
     }
     fed.with_context(|| format!("cannot write to {name}"))?;
