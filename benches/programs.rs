@@ -9,8 +9,8 @@
 //! | `BENCH_MEDIUM_LINES` | lines for slogencrypt, slogverify, the steady pace, the syslog daemons; requests to Apache | 100000 |
 //! | `BENCH_SLOW_LINES` | lines for whatever makes a public-key operation a line | 20000 |
 //! | `REPS` | runs of each program; medians are told | 5 |
-//! | `ONLY` | only rows with this in their name, `growth` or `epochs` | all |
-//! | `TMPDIR` | where all files are, 4 KB a line; in memory (`/dev/shm`) the disk is left out | `/tmp` |
+//! | `ONLY` | only rows with this in their name, with what they read from others; or `growth`, or `epochs` | all |
+//! | `TMPDIR` | where all files are, 2.5 KB a line; in memory (`/dev/shm`) the disk is left out | `/tmp` |
 //!
 //! A run of everything on the made-up lines also writes `docs/performance/` and the tables of `docs/performance.md`.
 //!
@@ -112,7 +112,9 @@ fn bench(file: Option<&Path>) -> anyhow::Result<bool> {
     let mut rows = rows::rows(&place, &keys, &inputs)?;
     rows.extend(steady::rows(&place, &keys, &inputs.medium));
     rows.extend(daemons::rows(&place, &keys, medium, medium));
-    rows.retain(|row| wanted(row.name));
+    let kept: Vec<&str> =
+        rows.iter().filter(|row| wanted(row.name)).flat_map(|row| [Some(row.name), rows::reads(row.name)]).flatten().collect();
+    rows.retain(|row| kept.contains(&row.name));
     for rep in 1..=reps {
         for row in &mut rows {
             if let Ok(runs) = &mut row.runs {

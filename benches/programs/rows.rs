@@ -116,6 +116,16 @@ pub fn rows<'a>(place: &'a Place, keys: &'a Keys, inputs: &'a Inputs) -> anyhow:
     Ok(rows)
 }
 
+/// The row whose output of the same round another one reads.
+pub fn reads(name: &str) -> Option<&'static str> {
+    match name {
+        OPEN | VERIFY => Some(SEAL_RFC9580),
+        GPG_DECRYPT => Some(GPG_ENCRYPT),
+        SLOGVERIFY => Some(SLOGENCRYPT),
+        _ => None,
+    }
+}
+
 fn command(program: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args);
