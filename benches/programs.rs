@@ -123,7 +123,7 @@ fn bench(file: Option<&Path>) -> anyhow::Result<bool> {
                     Ok(run) => runs.push(run),
                     Err(error) => {
                         tell(&format!("programs: {}: {error:#}", row.name));
-                        row.runs = Err(Why::Failed(format!("{error:#}")));
+                        row.runs = Err(Why::Failed(format!("{error:#}").lines().next().unwrap_or_default().to_owned()));
                     }
                 }
             }
@@ -131,11 +131,12 @@ fn bench(file: Option<&Path>) -> anyhow::Result<bool> {
     }
     let conditions = format!(
         "{} lines of {:.1} bytes on average ({} for what is marked *, {} for **, the steady pace and the daemons); {reps} runs each, one \
-         of each program after the other; {}",
+         of each program after the other; files below {}; {}",
         all,
         inputs.all.bytes as f64 / inputs.all.lines as f64,
         slow,
         medium,
+        std::env::temp_dir().display(),
         page::machine()
     );
     print(&format!("{conditions}\n\n{}\n{}", goals::programs(&rows), goals::goals(&rows)))?;

@@ -256,8 +256,10 @@ fn apache(place: &Place, keys: &Keys, sealed: bool, requests: u64) -> anyhow::Re
     let value = |name: &str| -> Option<f64> {
         told.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
     };
-    ensure!(value("Failed requests:") == Some(0.0) && value("Non-2xx responses:").is_none(), "requests failed: {told}");
+    // A worker that Apache retires closes its connections; ab counts the request on its way as failed.
+    let failed = value("Failed requests:").context("ab said something else")?;
+    ensure!(failed <= requests as f64 / 10_000.0 && value("Non-2xx responses:").is_none(), "{failed} requests failed");
     ensure!(length_below(&folder) > requests * 60, "the log is too short");
-    let wall = value("Time taken for tests:").with_context(|| format!("ab said something else: {told}"))?;
+    let wall = value("Time taken for tests:").context("ab said something else")?;
     Ok(Run { wall, cpu: 0.0, memory: 0, over: None })
 }
