@@ -2,10 +2,10 @@
 CARGO ?= cargo
 FEATURES := --features audit
 
-.PHONY: help setup build demo test fault bench fuzz deny
+.PHONY: help setup build demo test fault bench bench-count fuzz deny
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what building and testing need (as root; else say what is missing)
 	@scripts/setup.sh
@@ -27,8 +27,11 @@ test: setup ## format, lints, documentation, all tests
 fault: setup ## every system call of the filters fails once (half an hour); FAULT=reopen/ only those, KEEP=DIR keeps the bad
 	@FAULT="$(FAULT)" KEEP="$(KEEP)" scripts/fault.sh
 
-bench: setup ## speed, side by side with other tools; LOG=FILE takes your own lines
+bench: setup ## speed, side by side with other tools (half an hour); writes docs/performance; LOG=FILE your own lines, ONLY=NAME some rows
 	$(CARGO) bench $(FEATURES) --bench programs -- $(LOG)
+
+bench-count: setup ## instructions of the record path against benches/count.txt; COUNT=renew writes it anew
+	$(CARGO) bench $(FEATURES) --bench count -- $(or $(COUNT),check)
 
 fuzz: ## each fuzz target for a minute; SECONDS=N for so long, TARGETS="scan forged" only these
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGETS)

@@ -43,6 +43,8 @@ prog unshare util-linux      # Postfix under test gets a /dev/log of its own
 prog logger bsdutils
 lib libfaketime          # a clock of its own for a filter under test
 prog groff groff         # the man pages are checked for warnings
+prog valgrind valgrind       # counts the instructions of the record path
+prog taskset util-linux
 prog node nodejs
 prog npm npm
 
@@ -91,6 +93,7 @@ unpack() {
     [ -x "$root/$2" ] || fail "$3 has no $2" "this is known to work on Debian 12"
 }
 unpack syslog-ng usr/sbin/syslog-ng syslog-ng-core
+unpack slog usr/bin/slogencrypt syslog-ng-mod-slog # compared with, in `make bench`
 unpack rsyslog usr/sbin/rsyslogd rsyslog
 unpack postfix usr/sbin/postfix postfix
 
