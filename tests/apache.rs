@@ -120,7 +120,9 @@ fn over_reload_restart_and_stop(site: &Site, requests: usize) {
 fn a_program_that_started_and_had_no_line_leaves_nothing() {
     let site = Site::new();
     let apache = Apache::start(&[site.access("access.log")], &[]);
-    assert!(apache.programs().iter().any(|(_, line)| line.contains("sealedlog-apache")), "{:?}", apache.programs());
+    // Just after its start a process has no command line yet.
+    let runs = || apache.programs().iter().any(|(_, line)| line.contains("sealedlog-apache"));
+    assert!(wait_for(Duration::from_secs(10), runs), "{:?}", apache.programs());
     apache.stop();
     assert_eq!(site.left(), Vec::<PathBuf>::new());
 }
