@@ -2,6 +2,7 @@
 # Runs libFuzzer's targets in fuzz/, each for so many seconds: scripts/fuzz.sh [SECONDS [TARGET]…]. Installs what is missing as
 # scripts/setup.sh does. A plain stable compiler is all it takes: fuzz/rustc.sh has its flags.
 # What is found is in target/fuzz/found, the inputs that reach something new in target/fuzz/corpus: both stay for the next time.
+# FUZZ_SEED=N begins with the same random inputs each time.
 # Exit status: 0 nothing was found, 1 a target failed (standard error has the input), 2 it could not be run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -62,7 +63,7 @@ for target in "${targets[@]}"; do
     # Inputs are of any length from the start: short ones say little to the targets that are slow. The memory limit is far
     # above what any may take.
     if "target/debug/$target" "$corpus" "${seeds[@]}" "${dictionary[@]}" -max_total_time="$seconds" -timeout=10 -max_len=4096 -len_control=0 \
-        -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$work/found/$target-" >"$log" 2>&1; then
+        -rss_limit_mb=1024 -seed="${FUZZ_SEED:-0}" -print_final_stats=1 -artifact_prefix="$work/found/$target-" >"$log" 2>&1; then
         sed -n 's/^stat::number_of_executed_units: *//p' "$log" | xargs printf 'fuzz: %-10s %10s executions, nothing found\n' "$target"
     else
         failed+=("$target")

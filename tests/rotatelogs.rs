@@ -358,6 +358,7 @@ fn only_we_refuse_what_rotatelogs_misreads() {
         (&["a", "99999999999"], "rotation time '99999999999' is not"),
         (&["a", "86400", "CET"], "offset 'CET' is not"),
         (&["a", "5M", "86400"], "offset '86400' is not"),
+        (&["a", "5M", "94449440"], "offset '94449440' is not"),
         (&["a%N", "86400"], "unknown conversion '%N' at byte 1"),
         (&["a%", "86400"], "unknown conversion '%' at byte 1"),
         (&["", "86400"], "file name is empty"),

@@ -186,7 +186,7 @@ fn ring(text: &OsStr) -> Result<NonZeroU32, Error> {
 /// Seconds east of UTC.
 fn offset(text: &str) -> Option<i32> {
     let minutes: i32 = text.trim_start().parse().ok()?;
-    (-MAX_OFFSET..=MAX_OFFSET).contains(&minutes).then_some(minutes * 60)
+    (-MAX_OFFSET..=MAX_OFFSET).contains(&minutes).then(|| minutes * 60)
 }
 
 /// Bytes.
