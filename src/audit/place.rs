@@ -98,8 +98,8 @@ struct Leaf {
     /// `rfc9580`: the session key with which a record opened that proves its place or holds `K_j`, so that nobody but the
     /// writer made it.
     session_key: Option<Arc<SessionKey>>,
-    /// C_j by PKESK digest, for records of the profile `rfc9580`; one without for the others.
-    secrets: Vec<([u8; 32], ChainSecret)>,
+    /// C_j by PKESK digest and session key, for records of the profile `rfc9580`; one without for the others.
+    secrets: Vec<([u8; 32], Option<Arc<SessionKey>>, ChainSecret)>,
 }
 
 impl Leaf {
@@ -290,18 +290,23 @@ impl Places {
             return Some(kind);
         }
         let leaf = self.spines[place.stream].epochs.get_mut(&place.epoch)?;
-        let digest = match &opened.seal {
-            Seal::Rfc9580 { pkesks_digest, .. } => *pkesks_digest,
-            Seal::Rfc4880 { .. } | Seal::Age { .. } => [0; 32],
+        let (digest, session_key) = match &opened.seal {
+            Seal::Rfc9580 { pkesks_digest, session_key, .. } => (*pkesks_digest, Some(session_key)),
+            Seal::Rfc4880 { .. } | Seal::Age { .. } => ([0; 32], None),
         };
         let locator = leaf.locators.slot(place.slot);
-        if let Some((_, secret)) = leaf.secrets.iter().find(|(known, _)| *known == digest) {
+        // Both: a record may bring the PKESK packets of others and open with another session key, one that was tried.
+        let same_key = |known: &Option<Arc<SessionKey>>| match (known, session_key) {
+            (Some(known), Some(key)) => Arc::ptr_eq(known, key) || known.as_bytes() == key.as_bytes(),
+            (known, key) => known.is_none() && key.is_none(),
+        };
+        if let Some((.., secret)) = leaf.secrets.iter().find(|(known, key, _)| *known == digest && same_key(key)) {
             return opened.proves_with(place.slot, &locator, secret);
         }
         let secret = opened.chain_secret(&leaf.key);
         let proven = opened.proves_with(place.slot, &locator, &secret);
         if proven.is_some() && leaf.secrets.len() < MAX_SECRETS {
-            leaf.secrets.push((digest, secret));
+            leaf.secrets.push((digest, session_key.cloned(), secret));
         }
         if let (Some(_), Seal::Rfc9580 { session_key, .. }) = (proven, &opened.seal) {
             leaf.session_key.get_or_insert_with(|| Arc::clone(session_key));
