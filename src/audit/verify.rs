@@ -5,16 +5,19 @@
 //! rules are those of `docs/format.md`, section "Verification".
 //!
 //! Records are fed in file order; [`Verifier::finish`] weighs what the files do not have. Time is in proportion to what is
-//! fed, and so is memory, by some hundred bytes a record in its place; whatever else an enemy puts in is bounded.
+//! fed. Memory is, by some hundred bytes an epoch, and by findings: of the records in their places eight bytes each are
+//! remembered in a file without a name (see [`super::spill`]). Whatever else an enemy puts in is bounded.
 #![forbid(unsafe_code)]
 
 mod evidence;
 mod lack;
+mod run;
 mod settle;
 
 pub use settle::{KnownGenesis, Report};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +27,7 @@ use super::finding::{Finding, Kind as Finds, Summary};
 use super::ledger::Ledger;
 use super::place::{Located, Place, Places};
 use super::read::{Damage, Record};
+use super::spill::{Away, Spill};
 use crate::chain::{ChainKey, EpochKey, Kind};
 use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId, UsedEpoch, WriterId};
 use crate::record::open::{Opened, Seal};
@@ -108,6 +112,12 @@ pub struct Verifier {
     strange_values: usize,
     /// A stream is trusted by now that was not when the last held lines were released.
     release_due: bool,
+    runs: Vec<run::Run>,
+    /// Digests of records, as far as they are not in memory, and how many of them are.
+    spill: Spill,
+    in_memory: usize,
+    /// Why something that was put away did not come back.
+    trouble: Option<io::Error>,
     findings: Vec<(Position, Finding)>,
     /// How many findings of a kind there are, and what was told beyond [`MAX_TOLD`] of them.
     told: HashMap<Finds, (u64, Option<Finding>)>,
@@ -183,8 +193,9 @@ struct EpochState {
     last_end: u64,
     /// The slot after the highest one seen.
     next: u32,
-    /// Digests of the records seen, 0 for none.
+    /// Digests of the records seen, 0 for none, while they are in memory.
     digests: Vec<u64>,
+    away: Option<Away>,
     holes: Vec<Hole>,
     close: Option<u32>,
     newest: Timestamp,
@@ -201,16 +212,24 @@ struct Hole {
 }
 
 impl EpochState {
-    fn digest(&self, slot: u32) -> Option<u64> {
-        self.digests.get(slot as usize).copied().filter(|&digest| digest != 0)
-    }
-
-    fn see(&mut self, slot: u32, digest: u64) {
-        let at = slot as usize;
+    /// How many more digests are in memory.
+    fn see(&mut self, slot: u32, digest: u64) -> usize {
+        let (at, before) = (slot as usize, self.digests.len());
         if self.digests.len() <= at {
             self.digests.resize(at + 1, 0);
         }
         self.digests[at] = digest.max(1);
+        self.digests.len() - before
+    }
+
+    /// Whether all its slots are there.
+    fn is_full(&self) -> bool {
+        self.holes.is_empty() && self.slots == Some(self.next)
+    }
+
+    /// Whether all records that it will ever have are there.
+    fn is_complete(&self) -> bool {
+        self.is_full() || self.holes.is_empty() && self.close.is_some_and(|close| self.next == close + 1)
     }
 
     /// Takes a slot out of the holes, for a record from `offset` to `end` of a file. Whether it was in one; then, whether it
@@ -251,6 +270,10 @@ impl Verifier {
             censuses: Vec::new(),
             strange_values: 0,
             release_due: false,
+            runs: Vec::new(),
+            spill: Spill::default(),
+            in_memory: 0,
+            trouble: None,
             findings: Vec::new(),
             told: HashMap::new(),
             summary: Summary::default(),
@@ -337,6 +360,7 @@ impl Verifier {
 
     /// Begins a file; records and damage fed from now on are of it. Its number.
     pub fn begin_file(&mut self, path: PathBuf) -> usize {
+        self.end_runs();
         self.files.push(FileState { path, last_end: 0, headed: false, begun: false, begins_late: None });
         self.current = self.files.len() - 1;
         self.current
@@ -344,6 +368,7 @@ impl Verifier {
 
     /// Goes on in a file that was begun before.
     pub fn resume_file(&mut self, file: usize) {
+        self.end_runs();
         self.current = file;
     }
 
@@ -352,16 +377,34 @@ impl Verifier {
         self.damages.push((self.current, damage, false));
     }
 
+    /// Why the report cannot be relied on, where something that was put away on disk did not come back.
+    pub fn trouble(&mut self) -> Option<io::Error> {
+        self.trouble.take()
+    }
+
     /// Finds the place of a record.
-    pub fn record(&mut self, record: Record) -> Verdict {
-        let file = self.current;
-        if record.genesis.is_some() {
-            self.introduce(&record);
+    pub fn record(&mut self, record: &Record) -> Verdict {
+        if let Some(verdict) = self.follow(record) {
+            return verdict;
         }
-        match self.locate(&record.opened) {
-            Some((place, kind, rewrapped)) => self.place(file, &record, place, kind, rewrapped),
+        self.end_runs();
+        let file = self.current;
+        match self.locate(record) {
+            Some((place, kind, rewrapped)) => {
+                let verdict = self.place(file, record, place, kind, rewrapped);
+                if let (Verdict::InPlace(Kind::Line), Some((claim, slot))) = (verdict, &record.claim)
+                    && *slot == place.slot
+                {
+                    self.begin_run(claim, place);
+                }
+                verdict
+            }
             None => {
+                let record = record.kept();
                 let size = record.opened.body.len() + size_of::<Record>();
+                if self.unplaced_size + size > MAX_UNPLACED {
+                    self.place_late(false);
+                }
                 if self.unplaced_size + size <= MAX_UNPLACED {
                     self.unplaced_size += size;
                     self.unplaced.push((file, record));
@@ -373,7 +416,30 @@ impl Verifier {
         }
     }
 
-    fn locate(&mut self, opened: &Opened) -> Option<(Place, Kind, bool)> {
+    fn locate(&mut self, record: &Record) -> Option<(Place, Kind, bool)> {
+        let opened = &record.opened;
+        // Copies of a genesis stand at the head of every file.
+        if let Some(genesis) = record.genesis.filter(|_| self.introduce(record)) {
+            let place = Place { stream: self.by_genesis[&genesis], epoch: 0, slot: 0 };
+            if let Some(kind) = self.places.prove(opened, place) {
+                return Some((place, kind, false));
+            }
+        }
+        if let Some((claim, slot)) = &record.claim {
+            let namesakes = self.by_id.get(&claim.stream).into_iter().flatten().take(MAX_NAMESAKES);
+            let known = namesakes.copied().find(|&number| self.places.has_key(number, claim.epoch, &claim.key));
+            if let (Some(stream), Seal::Rfc9580 { kind, .. }) = (known, &opened.seal) {
+                let place = Place { stream, epoch: claim.epoch, slot: *slot };
+                self.places.found(stream, claim.epoch, 1);
+                return Some((place, *kind, false));
+            }
+            // Nothing has to be made ready for what begins an epoch.
+            if *slot == 0
+                && let Some(found) = self.locate_by_word(opened)
+            {
+                return Some(found);
+            }
+        }
         let mut located = self.places.locate(opened);
         if matches!(located, Located::Nowhere | Located::Disproven(_)) {
             if let Some(found) = self.locate_by_word(opened) {
@@ -443,7 +509,8 @@ impl Verifier {
             return Verdict::Elsewhere;
         }
         let is_genesis = (epoch, slot) == (0, 0);
-        if is_genesis && self.streams[number].epochs.get(&0).is_some_and(|state| state.digest(0) == Some(record.digest.max(1))) {
+        let taken = self.digest(place);
+        if is_genesis && taken == Some(record.digest.max(1)) {
             self.files[file].headed |= record.offset == 0;
             self.summary.records += 1;
             self.files[file].last_end = record.offset + record.length;
@@ -451,13 +518,13 @@ impl Verifier {
         }
         let (id, slots) = (self.streams[number].id, self.streams[number].profile_slots);
         let last_end = self.files[file].last_end;
-        let state = self.streams[number].epochs.entry(epoch).or_default();
-        if let Some(taken) = state.digest(slot) {
+        if let Some(taken) = taken {
             let what = if taken == record.digest.max(1) { Finds::Duplicated } else { Finds::Forked };
             self.tell(what, file, record.offset, record.length, |finding| finding.of(id).slot(epoch, slot).count(1));
             return Verdict::Elsewhere;
         }
-        state.see(slot, record.digest);
+        self.see(place, record.digest);
+        let state = self.streams[number].epochs.entry(epoch).or_default();
         let mut reordered = false;
         if is_genesis {
             (state.slots, state.next) = (Some(slots), state.next.max(1));
@@ -508,6 +575,7 @@ impl Verifier {
         }
         let newest = self.streams[number].epochs[&epoch].newest;
         self.streams[number].newest = self.streams[number].newest.max(newest);
+        self.put_away(number, epoch);
         self.verdict(number, kind)
     }
 
