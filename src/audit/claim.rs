@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -73,6 +74,19 @@ impl fmt::Debug for Claim {
     }
 }
 
+/// A claim as one thread refers to it: records that were opened together count their references here, and not all at the
+/// claim itself, where every thread would wait for the others.
+#[derive(Debug)]
+pub struct Claimed(Arc<Claim>);
+
+impl Deref for Claimed {
+    type Target = Claim;
+
+    fn deref(&self) -> &Claim {
+        &self.0
+    }
+}
+
 /// Where the slots of an epoch are found by their locators.
 #[derive(Default)]
 pub struct Table {
@@ -105,9 +119,11 @@ impl Table {
         if self.index.is_empty() {
             return None;
         }
-        self.probe(locator).map(|at| self.index[at]).take_while(|&slot| slot != FREE).map(u32::from).find(|&slot| {
-            self.locators[slot as usize] == *locator
-        })
+        self.probe(locator)
+            .map(|at| self.index[at])
+            .take_while(|&slot| slot != FREE)
+            .map(u32::from)
+            .find(|&slot| self.locators[slot as usize] == *locator)
     }
 }
 
@@ -117,12 +133,13 @@ pub struct Tables {
     made: Mutex<VecDeque<Arc<Claim>>>,
 }
 
-impl Tables {
-    /// None yet.
-    pub fn new() -> Self {
+impl Default for Tables {
+    fn default() -> Self {
         Self { credit: AtomicI64::new(FIRST_CREDIT), made: Mutex::default() }
     }
+}
 
+impl Tables {
     /// The slots of a claim as far as it is worth it. More of them where `more` is asked for.
     fn get(&self, claim: &Arc<Claim>, more: bool) -> Arc<Table> {
         let mut table = claim.table();
@@ -163,7 +180,7 @@ impl Tables {
 /// Proves records of one claim that come one after the other, mostly in the order of their slots.
 pub struct Prover {
     /// What is claimed.
-    pub claim: Arc<Arc<Claim>>,
+    pub claim: Arc<Claimed>,
     table: Option<Arc<Table>>,
     next: u32,
     proven: u32,
@@ -173,12 +190,12 @@ pub struct Prover {
 impl Prover {
     /// Begins anywhere in the epoch.
     pub fn new(claim: &Arc<Claim>) -> Self {
-        Self { claim: Arc::new(Arc::clone(claim)), table: None, next: 0, proven: 0, misses: 0 }
+        Self { claim: Arc::new(Claimed(Arc::clone(claim))), table: None, next: 0, proven: 0, misses: 0 }
     }
 
     /// The slot that a record proves.
     pub fn prove(&mut self, opened: &Opened, locator: &Locator, tables: &Tables) -> Option<u32> {
-        let table = self.table.get_or_insert_with(|| tables.get(&self.claim, false));
+        let table = self.table.get_or_insert_with(|| tables.get(&self.claim.0, false));
         let slot = match table.locators.get(self.next as usize) {
             Some(next) if next == locator => Some(self.next),
             _ => table.find(locator),
@@ -192,7 +209,7 @@ impl Prover {
                     return None;
                 }
                 self.settle(tables);
-                self.table.insert(tables.get(&self.claim, true)).find(locator)?
+                self.table.insert(tables.get(&self.claim.0, true)).find(locator)?
             }
         };
         opened.proves_with(slot, locator, &self.claim.secret)?;

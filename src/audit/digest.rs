@@ -17,9 +17,9 @@ pub struct Hasher {
     point: u64,
 }
 
-impl Hasher {
+impl Default for Hasher {
     /// With a random key.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let random = RandomState::new();
         let mut words = Box::new([0; WORDS]);
         for (at, word) in words.iter_mut().enumerate() {
@@ -27,7 +27,9 @@ impl Hasher {
         }
         Self { words, point: random.hash_one(WORDS) % (PRIME - 2) + 2 }
     }
+}
 
+impl Hasher {
     /// The digest of a record.
     pub fn digest(&self, record: &[u8]) -> u64 {
         let mut hash = self.absorb(0, record.len() as u64);
@@ -67,11 +69,12 @@ mod tests {
 
     #[test]
     fn every_bit_and_the_length_count() {
-        let hasher = Hasher::new();
+        let hasher = Hasher::default();
         let record: Vec<u8> = (0..2500u32).map(|at| (at * 7 % 251) as u8).collect();
         let mut seen = std::collections::HashSet::new();
         for len in [0, 1, 15, 16, 17, 420, 1023, 1024, 1025, 2500] {
-            assert_eq!(hasher.digest(&record[..len]), hasher.digest(&record[..len].to_vec()));
+            let copy = record[..len].to_vec();
+            assert_eq!(hasher.digest(&record[..len]), hasher.digest(&copy));
             assert!(seen.insert(hasher.digest(&record[..len])), "{len}");
             for bit in 0..len * 8 {
                 let mut changed = record[..len].to_vec();

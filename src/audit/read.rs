@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use sha2::{Digest, Sha256};
 
-use super::claim::{Claim, Prover, Tables};
+use super::claim::{Claim, Claimed, Prover, Tables};
 use super::digest::Hasher;
 use super::heads::Heads;
 use super::pool::Pool;
@@ -88,7 +88,7 @@ pub struct Record {
     /// Its own PKESK packets gave no key; a session key known from other records of its epoch opened it.
     pub salvaged: bool,
     /// The epoch that the first record with its PKESK packets claims, and the slot in it that this one proves.
-    pub claim: Option<(Arc<Arc<Claim>>, u32)>,
+    pub claim: Option<(Arc<Claimed>, u32)>,
 }
 
 impl Record {
@@ -127,10 +127,10 @@ impl<'i> Opener<'i> {
         let heads = Arc::new(Heads::new(&identities.marks()));
         Self {
             identities,
-            hasher: Hasher::new(),
+            hasher: Hasher::default(),
             learned: Mutex::new(Learned { heads, recent: VecDeque::new() }),
             wrapped: Mutex::default(),
-            tables: Tables::new(),
+            tables: Tables::default(),
             work: Work::default(),
             latest: AtomicU64::new(0),
         }
@@ -243,6 +243,7 @@ impl<'o, 'i> Desk<'o, 'i> {
     fn open_seipd2(&mut self, record: &[u8], message: &Message<'_>) -> Result<(Told, Range<usize>), Why> {
         let opener = self.opener;
         match self.epochs.iter().position(|epoch| epoch.pkesks == message.pkesks) {
+            Some(0) => {}
             Some(at) => self.epochs[..=at].rotate_right(1),
             None => {
                 let digest = Sha256::digest(message.pkesks).into();
@@ -299,7 +300,7 @@ pub struct Told {
     genesis: Option<Box<GenesisFingerprint>>,
     opened: Opened,
     salvaged: bool,
-    claim: Option<(Arc<Arc<Claim>>, u32)>,
+    claim: Option<(Arc<Claimed>, u32)>,
 }
 
 impl Examine for Opener<'_> {

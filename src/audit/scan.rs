@@ -253,6 +253,7 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         self.pos -= drop;
         self.cut -= drop;
         let wanted = (ahead + AHEAD).div_ceil(BLOCK) * BLOCK - (self.buf.len() - self.cut);
+        self.buf.reserve(wanted);
         let got = (&mut self.input).take(wanted as u64).read_to_end(&mut self.buf)?;
         self.end_of_input = got < wanted;
         Ok(())

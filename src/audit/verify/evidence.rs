@@ -91,9 +91,8 @@ impl Verifier {
         let mut evidence = OfStream::new();
         let epochs = &self.streams[number].epochs;
         // Of an epoch whose slots are all there nothing can be said that is not known.
-        let is_full = |before: &UsedEpoch| {
-            epochs.get(&before.epoch).is_some_and(|state| state.is_full() && before.used <= state.next)
-        };
+        let is_full =
+            |before: &UsedEpoch| epochs.get(&before.epoch).is_some_and(|state| state.is_full() && before.used <= state.next);
         let befores: Vec<_> = epochs
             .iter()
             .filter_map(|(&epoch, state)| state.before.filter(|before| before.epoch < epoch && !is_full(before)))

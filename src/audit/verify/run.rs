@@ -77,8 +77,7 @@ impl Verifier {
             }
             stream.newest = stream.newest.max(state.newest);
             self.in_memory += count;
-            (self.summary.records, self.summary.lines) =
-                (self.summary.records + count as u64, self.summary.lines + count as u64);
+            (self.summary.records, self.summary.lines) = (self.summary.records + count as u64, self.summary.lines + count as u64);
             self.places.found(run.stream, run.epoch, u32::try_from(count).expect("an epoch has at most 16384 slots"));
             self.put_away(run.stream, run.epoch);
         }

@@ -80,6 +80,9 @@ impl Verifier {
     /// Records that had no place may have one now that more epochs are known: at the end, or because there is no room for
     /// more of them.
     pub(super) fn place_late(&mut self, at_end: bool) {
+        if self.unplaced.is_empty() && self.damages.is_empty() {
+            return;
+        }
         self.places.widen();
         let mut wanted = Wanted::default();
         self.unplaced.iter().for_each(|(_, record)| wanted.add(record.opened.locator()));
