@@ -31,6 +31,33 @@ impl<T> Job<T> {
     }
 }
 
+/// Candidates that were cut and handed out.
+pub struct Flight<T> {
+    /// Where in the file they begin.
+    pub offset: u64,
+    /// Where each stands behind that, with its framing.
+    pub framed: Vec<Range<usize>>,
+    /// It comes back here, or
+    pub under_way: Option<Receiver<Job<T>>>,
+    /// it is there.
+    pub job: Option<Job<T>>,
+}
+
+impl<T> Flight<T> {
+    /// Waits for the results.
+    pub fn land(&mut self) -> &mut Job<T> {
+        if let Some(job) = self.under_way.take() {
+            self.job = Some(job.recv().expect("threads end with their jobs done"));
+        }
+        self.job.as_mut().expect("it is under way or there")
+    }
+
+    /// What came of those from `from` on that are records.
+    pub fn good(&mut self, from: usize) -> impl Iterator<Item = &T> {
+        self.land().results.iter().skip(from).filter_map(|result| result.as_ref()?.as_ref().ok())
+    }
+}
+
 /// What threads wait at.
 pub struct Pool<T> {
     jobs: Sender<(Job<T>, SyncSender<Job<T>>)>,

@@ -9,10 +9,9 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use super::heads::{self, Heads};
-use super::pool::{Job, Pool};
+use super::pool::{Flight, Job, Pool};
 use crate::record::openpgp::{Malformed, Message};
 use crate::record::{Framing, MAX_RECORD, framing};
 
@@ -115,30 +114,6 @@ pub enum Piece<T> {
     },
     /// Something else.
     Damage(Damage),
-}
-
-/// Candidates that were cut and handed out.
-struct Flight<T> {
-    /// Where in the file they begin.
-    offset: u64,
-    /// Where each stands behind that, with its framing.
-    framed: Vec<Range<usize>>,
-    under_way: Option<Receiver<Job<T>>>,
-    job: Option<Job<T>>,
-}
-
-impl<T> Flight<T> {
-    /// Waits for the results.
-    fn land(&mut self) -> &mut Job<T> {
-        if let Some(job) = self.under_way.take() {
-            self.job = Some(job.recv().expect("threads end with their jobs done"));
-        }
-        self.job.as_mut().expect("it is under way or there")
-    }
-
-    fn good(&mut self, from: usize) -> impl Iterator<Item = &T> {
-        self.land().results.iter().skip(from).filter_map(|result| result.as_ref()?.as_ref().ok())
-    }
 }
 
 /// Reads one file.

@@ -9,6 +9,7 @@
 //! remembered in a file without a name (see [`super::spill`]). Whatever else an enemy puts in is bounded.
 #![forbid(unsafe_code)]
 
+mod epoch;
 mod evidence;
 mod lack;
 mod run;
@@ -23,13 +24,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::epoch::{EpochState, Hole};
 use super::finding::{Finding, Kind as Finds, Summary};
 use super::ledger::Ledger;
 use super::place::{Located, Place, Places};
 use super::read::{Damage, Record};
-use super::spill::{Away, Spill};
+use super::spill::Spill;
 use crate::chain::{ChainKey, EpochKey, Kind};
-use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId, UsedEpoch, WriterId};
+use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId, WriterId};
 use crate::record::open::{Opened, Seal};
 
 /// Records without a place are looked at again at the end, as long as their contents take no more than this, in bytes.
@@ -178,74 +180,6 @@ struct Stream {
     by_files: bool,
     /// Epochs of which nothing more can come, with the number of their records.
     settled: BTreeMap<u64, u32>,
-}
-
-/// What was seen of one epoch.
-#[derive(Default)]
-struct EpochState {
-    slots: Option<u32>,
-    writer: Option<WriterId>,
-    claimed: Option<Timestamp>,
-    before: Option<UsedEpoch>,
-    /// Where its first record but a genesis stands.
-    first: Option<Position>,
-    /// Where its last record in order ends.
-    last_end: u64,
-    /// The slot after the highest one seen.
-    next: u32,
-    /// Digests of the records seen, 0 for none, while they are in memory.
-    digests: Vec<u64>,
-    away: Option<Away>,
-    holes: Vec<Hole>,
-    close: Option<u32>,
-    newest: Timestamp,
-}
-
-/// Slots that were passed over.
-#[derive(Clone, Copy, Debug)]
-struct Hole {
-    from: u32,
-    to: u32,
-    file: usize,
-    after: u64,
-    before: u64,
-}
-
-impl EpochState {
-    /// How many more digests are in memory.
-    fn see(&mut self, slot: u32, digest: u64) -> usize {
-        let (at, before) = (slot as usize, self.digests.len());
-        if self.digests.len() <= at {
-            self.digests.resize(at + 1, 0);
-        }
-        self.digests[at] = digest.max(1);
-        self.digests.len() - before
-    }
-
-    /// Whether all its slots are there.
-    fn is_full(&self) -> bool {
-        self.holes.is_empty() && self.slots == Some(self.next)
-    }
-
-    /// Whether all records that it will ever have are there.
-    fn is_complete(&self) -> bool {
-        self.is_full() || self.holes.is_empty() && self.close.is_some_and(|close| self.next == close + 1)
-    }
-
-    /// Takes a slot out of the holes, for a record from `offset` to `end` of a file. Whether it was in one; then, whether it
-    /// stands where the hole is.
-    fn fill(&mut self, slot: u32, file: usize, offset: u64, end: u64) -> Option<bool> {
-        let at = self.holes.iter().position(|hole| (hole.from..hole.to).contains(&slot))?;
-        let hole = self.holes.remove(at);
-        let fits = hole.file == file && hole.after <= offset && end <= hole.before;
-        let (before, after) = if fits { (offset, end) } else { (hole.before, hole.after) };
-        for part in [Hole { to: slot, before, ..hole }, Hole { from: slot + 1, after, ..hole }] {
-            if part.from < part.to {
-                self.holes.push(part);
-            }
-        }
-        Some(fits)
-    }
 }
 
 impl Verifier {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Census, EpochState, Stream, Verifier};
+use super::epoch::EpochState;
+use super::{Census, Stream, Verifier};
 use crate::audit::ledger::KnownEpoch;
 use crate::audit::place::Place;
 use crate::chain::{MAX_SLOTS, Progress};

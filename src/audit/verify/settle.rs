@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::epoch::{EpochState, Hole};
 use super::evidence::{Latest, OfStream};
 use super::lack::Lack;
-use super::{EpochState, MAX_UNPLACED, Position, Stream, TornTold, Verifier};
+use super::{MAX_UNPLACED, Position, Stream, TornTold, Verifier};
 use crate::audit::finding::{Finding, Kind as Finds, Severity, Summary};
 use crate::audit::ledger::{KnownEpoch, KnownStream, Ledger};
 use crate::audit::place::{Located, Place, Wanted};
@@ -129,7 +130,7 @@ impl Verifier {
         if state.fill(place.slot, file, offset, offset + length).is_none() && place.slot >= state.next {
             if place.slot > state.next {
                 let (from, to, after) = (state.next, place.slot, state.last_end);
-                state.holes.push(super::Hole { from, to, file, after, before: offset });
+                state.holes.push(Hole { from, to, file, after, before: offset });
             }
             state.next = place.slot + 1;
         }
