@@ -420,6 +420,18 @@ impl Places {
         }
     }
 
+    /// A record was proven, elsewhere, to be in an epoch: what it was sealed with tells others of the epoch whose PKESK
+    /// packets were changed.
+    pub fn was_proven(&mut self, stream: usize, epoch: u64, opened: &Opened) {
+        self.found(stream, epoch, 1);
+        let Seal::Rfc9580 { pkesks_digest, session_key, .. } = &opened.seal else { return };
+        let Some(leaf) = self.spines[stream].epochs.get_mut(&epoch) else { return };
+        if leaf.wrapped.len() < MAX_SECRETS && leaf.wrapped.iter().all(|(known, _)| known != pkesks_digest) {
+            leaf.wrapped.push((*pkesks_digest, Arc::clone(session_key)));
+            leaf.handy = None;
+        }
+    }
+
     /// Whether the record proves this very place.
     pub fn prove(&mut self, opened: &Opened, place: Place) -> Option<Kind> {
         if !self.spines[place.stream].epochs.contains_key(&place.epoch) {

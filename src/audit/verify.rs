@@ -364,7 +364,7 @@ impl Verifier {
             let known = namesakes.copied().find(|&number| self.places.has_key(number, claim.epoch, &claim.key));
             if let (Some(stream), Seal::Rfc9580 { kind, .. }) = (known, &opened.seal) {
                 let place = Place { stream, epoch: claim.epoch, slot: *slot };
-                self.places.found(stream, claim.epoch, 1);
+                self.places.was_proven(stream, claim.epoch, opened);
                 return Some((place, *kind, false));
             }
             // Nothing has to be made ready for what begins an epoch.
