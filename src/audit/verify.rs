@@ -31,7 +31,7 @@ use super::place::{Located, Place, Places};
 use super::read::{Damage, Record};
 use super::spill::Spill;
 use crate::chain::{ChainKey, EpochKey, Kind};
-use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId, WriterId};
+use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId};
 use crate::record::open::{Opened, Seal};
 
 /// Records without a place are looked at again at the end, as long as their contents take no more than this, in bytes.
