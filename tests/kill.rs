@@ -88,7 +88,7 @@ fn check(place: &Place, lengths: &[u64], torn_at_most: usize) {
             Found::Record(record) => {
                 ends.push(record.offset + record.length);
                 if Control::parse(&record.opened.body).is_none() {
-                    lines.push((record.offset, record.opened.body));
+                    lines.push((record.offset, record.opened.body.to_vec()));
                 }
             }
             Found::Damage(_) => torn += 1,

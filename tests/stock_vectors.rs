@@ -49,7 +49,7 @@ fn read(file: &[u8], identities: &Identities) -> Result<Vec<u8>, Why> {
             Found::Damage(damage) => damaged = damaged.or(Some(damage.why)),
         }
     }
-    damaged.map_or(opened, Err)
+    damaged.map_or(opened.map(|body| body.to_vec()), Err)
 }
 
 /// The folder of the sources of a crate that this one depends on.

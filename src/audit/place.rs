@@ -1,12 +1,14 @@
 //! Places: which slot of which epoch of which stream a record proves to be sealed in.
 //!
 //! Promises: a place is found by look-up, whatever else the files hold, and believed only when the record's seal proves
-//! it with a key that follows from the stream's `E_0`. Nothing that a record says of itself is believed before. Memory and
-//! time are in proportion to the records that prove a place, and else bounded: how many slots an epoch announces, and how
-//! far a record claims to be from the last one, costs no more than that.
+//! it with a key that follows from the stream's `E_0`. Nothing that a record says of itself is believed before. Memory is
+//! bounded but for some hundred bytes an epoch: the slots of epochs that are complete, and of all but the newest where
+//! there are too many, are not ready for look-up; they are found by [`Places::recall`], which derives them anew for
+//! all records that are looked for at once. How many slots an epoch announces, and how far a record claims to be from
+//! the last one, costs no more time than the records that prove a place are worth.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::chain::{ChainKey, ChainSecret, EpochKey, Kind, Locator, Locators, MAX_SLOTS, MIN_SLOTS};
@@ -29,8 +31,12 @@ const MAX_WALK: u64 = 1 << 21;
 const CHECKPOINT: u64 = 64;
 /// No stream has more epochs between two that are seen: a larger jump is an alarm, not a loop.
 pub const MAX_JUMP: u64 = 1 << 20;
-/// Chain secrets remembered for one epoch: one, but where it was forked or its PKESK packets were damaged.
+/// Session keys remembered for one epoch: one, but where it was forked or its PKESK packets were damaged.
 const MAX_SECRETS: usize = 4;
+/// No more slots than about this are ready for look-up.
+const MAX_READY: usize = 2 * MAX_SPARE;
+/// So many epochs have what follows from their keys at hand.
+const MAX_HANDY: usize = 64;
 
 /// A slot of an epoch of a stream; streams are numbered as they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +77,37 @@ pub struct Places {
     walked: u64,
     /// Streams with a newer epoch than when lost ones were looked for.
     to_widen: BTreeSet<usize>,
+    /// Epochs that are to be ready when something is looked up.
+    pending: Vec<(usize, u64)>,
+    /// Epochs of which slots are ready, the oldest first.
+    ready: VecDeque<(usize, u64)>,
+    /// Epochs with what follows from their keys at hand, the oldest first.
+    handy: VecDeque<(usize, u64)>,
+    /// What was recalled into `slots` last.
+    recalled: Vec<(Locator, u32, u16)>,
+}
+
+/// What is looked for among the epochs that are not ready.
+#[derive(Default)]
+pub struct Wanted {
+    locators: HashSet<Locator>,
+    prefixes: HashSet<[u8; 4]>,
+}
+
+impl Wanted {
+    /// Adds the place that a record shows.
+    pub fn add(&mut self, place: Option<Whereabouts>) {
+        match place {
+            Some(Whereabouts::Locator(locator)) => drop(self.locators.insert(locator)),
+            Some(Whereabouts::Prefix(prefix)) => drop(self.prefixes.insert(prefix)),
+            None => {}
+        }
+    }
+
+    fn has(&self, locator: &Locator) -> bool {
+        self.locators.contains(locator)
+            || (!self.prefixes.is_empty() && locator.first_chunk().is_some_and(|prefix| self.prefixes.contains(prefix)))
+    }
 }
 
 struct Spine {
@@ -86,7 +123,6 @@ struct Spine {
 struct Leaf {
     number: u32,
     key: EpochKey,
-    locators: Locators,
     /// How many slots it has.
     slots: u32,
     /// How many of them can be looked up.
@@ -94,18 +130,84 @@ struct Leaf {
     /// How many records were found in it.
     found: u32,
     /// What of `Places::spare` is its own.
-    spare: usize,
+    spare: u32,
+    /// Nothing more is to be expected in it.
+    complete: bool,
     /// `rfc9580`: the session key with which a record opened that proves its place or holds `K_j`, so that nobody but the
     /// writer made it.
     session_key: Option<Arc<SessionKey>>,
-    /// C_j by PKESK digest and session key, for records of the profile `rfc9580`; one without for the others.
-    secrets: Vec<([u8; 32], Option<Arc<SessionKey>>, ChainSecret)>,
+    /// `rfc9580`: with which session keys, and PKESK packets of this digest, records of it were sealed.
+    wrapped: Vec<Wrapped>,
+    handy: Option<Box<Handy>>,
+}
+
+/// PKESK packets, by their digest, and the session key that goes with them. A record may bring the PKESK packets of others
+/// and open with another session key, one that was tried: only both together tell what it is bound to.
+#[derive(Clone)]
+struct Wrapped {
+    digest: [u8; 32],
+    session_key: Arc<SessionKey>,
+}
+
+impl Wrapped {
+    /// Of a record of the profile `rfc9580`.
+    fn of(opened: &Opened) -> Option<Self> {
+        match &opened.seal {
+            Seal::Rfc9580 { pkesks_digest, session_key, .. } => {
+                Some(Self { digest: *pkesks_digest, session_key: Arc::clone(session_key) })
+            }
+            Seal::Rfc4880 { .. } | Seal::Age { .. } => None,
+        }
+    }
+}
+
+impl PartialEq for Wrapped {
+    fn eq(&self, other: &Self) -> bool {
+        let same_key = || {
+            Arc::ptr_eq(&self.session_key, &other.session_key) || self.session_key.as_bytes() == other.session_key.as_bytes()
+        };
+        self.digest == other.digest && same_key()
+    }
+}
+
+/// What follows from an epoch's key.
+struct Handy {
+    locators: Locators,
+    /// `C_j` by what it is bound to, for records of the profile `rfc9580`; one without for the others.
+    secrets: Vec<(Option<Wrapped>, ChainSecret)>,
 }
 
 impl Leaf {
     fn new(number: u32, key: EpochKey) -> Self {
-        let locators = key.locators();
-        Self { number, locators, key, slots: 0, loaded: 0, found: 0, spare: 0, session_key: None, secrets: Vec::new() }
+        Self {
+            number,
+            key,
+            slots: 0,
+            loaded: 0,
+            found: 0,
+            spare: 0,
+            complete: false,
+            session_key: None,
+            wrapped: Vec::new(),
+            handy: None,
+        }
+    }
+
+    /// What follows from the key; whether it had to be derived.
+    fn handy(&mut self) -> (&mut Handy, bool) {
+        let is_new = self.handy.is_none();
+        let handy = self.handy.get_or_insert_with(|| {
+            let secret = |wrapped: &Wrapped| self.key.bound_chain_secret(wrapped.session_key.as_bytes(), &wrapped.digest);
+            let secrets = self.wrapped.iter().map(|wrapped| (Some(wrapped.clone()), secret(wrapped))).collect();
+            Box::new(Handy { locators: self.key.locators(), secrets })
+        });
+        (handy, is_new)
+    }
+
+    /// `C_j` for this record, if it is not at hand.
+    fn secret_unless_handy(&mut self, opened: &Opened, wrapped: Option<&Wrapped>) -> Option<ChainSecret> {
+        let is_handy = self.handy().0.secrets.iter().any(|(known, _)| known.as_ref() == wrapped);
+        (!is_handy).then(|| opened.chain_secret(&self.key))
     }
 
     /// How many slots may be ready for look-up on the strength of the records that were found.
@@ -120,7 +222,7 @@ impl Places {
         let stream = self.add_spine(vec![chain_key.clone()], chain_key.clone(), is_age);
         self.spines[stream].trusted = trusted;
         self.to_widen.insert(stream);
-        self.load(stream, 0, slots.clamp(1, MAX_SLOTS));
+        self.prepare(stream, 0, slots);
         stream
     }
 
@@ -138,7 +240,7 @@ impl Places {
     pub fn trust(&mut self, stream: usize) {
         let spine = &mut self.spines[stream];
         if !std::mem::replace(&mut spine.trusted, true) {
-            let spare: usize = spine.epochs.values().map(|leaf| leaf.spare).sum();
+            let spare: usize = spine.epochs.values().map(|leaf| leaf.spare as usize).sum();
             self.spare[0] -= spare;
             self.spare[1] += spare;
         }
@@ -158,6 +260,11 @@ impl Places {
         })
     }
 
+    /// Whether this is the key of an epoch that was found.
+    pub fn has_key(&self, stream: usize, epoch: u64, key: &EpochKey) -> bool {
+        self.spines[stream].epochs.get(&epoch).is_some_and(|leaf| leaf.key.equals(key))
+    }
+
     /// Whether a stream has the profile `age`.
     pub fn is_age(&self, stream: usize) -> bool {
         self.spines[stream].is_age
@@ -173,7 +280,7 @@ impl Places {
 
     /// Makes an epoch's slots ready for look-up, now that their number is known.
     pub fn saw_epoch(&mut self, stream: usize, epoch: u64, slots: u32) {
-        self.load(stream, epoch, slots.clamp(1, MAX_SLOTS));
+        self.prepare(stream, epoch, slots);
         let spine = &mut self.spines[stream];
         if spine.seen.is_none_or(|seen| seen < epoch) {
             spine.seen = Some(epoch);
@@ -223,8 +330,77 @@ impl Places {
         self.spare[usize::from(self.spines[stream].trusted)] + slots <= MAX_SPARE
     }
 
+    fn prepare(&mut self, stream: usize, epoch: u64, slots: u32) {
+        let Some(key) = self.epoch_key(stream, epoch) else { return };
+        self.leaf(stream, epoch, key).slots = slots.clamp(1, MAX_SLOTS);
+        self.pending.push((stream, epoch));
+    }
+
+    fn load_pending(&mut self) {
+        for (stream, epoch) in std::mem::take(&mut self.pending) {
+            let leaf = self.spines[stream].epochs.get(&epoch).filter(|leaf| !leaf.complete);
+            if let Some(slots) = leaf.map(|leaf| leaf.slots) {
+                self.load(stream, epoch, slots);
+            }
+        }
+    }
+
+    /// Nothing more is to be expected in this epoch: its slots need not be ready.
+    pub fn complete(&mut self, stream: usize, epoch: u64) {
+        if let Some(leaf) = self.spines[stream].epochs.get_mut(&epoch).filter(|leaf| !leaf.complete) {
+            (leaf.complete, leaf.handy) = (true, None);
+            self.unload(stream, epoch);
+        }
+    }
+
+    fn unload(&mut self, stream: usize, epoch: u64) {
+        let spine = &mut self.spines[stream];
+        let Some(leaf) = spine.epochs.get_mut(&epoch).filter(|leaf| leaf.loaded > 0) else { return };
+        let locators = leaf.key.locators();
+        for quad in 0..leaf.loaded.div_ceil(4) {
+            for (slot, locator) in (quad * 4..).zip(locators.quad(quad)) {
+                self.slots.remove(&(locator, leaf.number, u16::try_from(slot).expect("an epoch has at most 16384 slots")));
+            }
+        }
+        self.spare[usize::from(spine.trusted)] -= std::mem::take(&mut leaf.spare) as usize;
+        leaf.loaded = 0;
+    }
+
+    /// Makes those slots ready that are wanted, of all epochs that are known; what was recalled before is not any more.
+    pub fn recall(&mut self, wanted: &Wanted) {
+        self.load_pending();
+        for entry in std::mem::take(&mut self.recalled) {
+            let (stream, epoch) = self.numbers[entry.1 as usize];
+            if self.spines[stream].epochs.get(&epoch).is_none_or(|leaf| leaf.loaded <= entry.2.into()) {
+                self.slots.remove(&entry);
+            }
+        }
+        if wanted.locators.is_empty() && wanted.prefixes.is_empty() {
+            return;
+        }
+        for spine in &self.spines {
+            for leaf in spine.epochs.values() {
+                // What nothing vouches for is worth no more than was found of it.
+                let all = leaf.slots.next_multiple_of(4);
+                let known = if spine.trusted { all } else { all.min(leaf.backed()) };
+                if leaf.loaded >= known {
+                    continue;
+                }
+                let locators = leaf.key.locators();
+                for quad in leaf.loaded / 4..known / 4 {
+                    for (slot, locator) in (quad * 4..).zip(locators.quad(quad)).filter(|(_, locator)| wanted.has(locator)) {
+                        let slot = u16::try_from(slot).expect("an epoch has at most 16384 slots");
+                        self.recalled.push((locator, leaf.number, slot));
+                    }
+                }
+            }
+        }
+        self.slots.extend(&self.recalled);
+    }
+
     /// Finds the place that a record proves.
     pub fn locate(&mut self, opened: &Opened) -> Located {
+        self.load_pending();
         let mut candidates = match opened.locator() {
             Some(Whereabouts::Locator(locator)) => self.look_up(&locator),
             Some(Whereabouts::Prefix(prefix)) => self.look_up_prefix(prefix),
@@ -233,13 +409,13 @@ impl Places {
         candidates.retain(|place| self.spines[place.stream].is_age == matches!(opened.seal, Seal::Age { .. }));
         for &place in &candidates {
             if let Some(kind) = self.prove(opened, place) {
-                self.found(place);
+                self.found(place.stream, place.epoch, 1);
                 return Located::Proven(place, kind);
             }
         }
         for &place in &candidates {
             if let Some(kind) = self.prove_rewrapped(opened, place) {
-                self.found(place);
+                self.found(place.stream, place.epoch, 1);
                 return Located::Rewrapped(place, kind);
             }
         }
@@ -270,13 +446,25 @@ impl Places {
         found.map(place).collect()
     }
 
-    /// A record was found there: as many more slots of its epoch may be looked for.
-    fn found(&mut self, place: Place) {
-        let Some(leaf) = self.spines[place.stream].epochs.get_mut(&place.epoch) else { return };
-        leaf.found = leaf.found.saturating_add(1);
+    /// So many records were found in an epoch: as many more slots of it may be looked for.
+    pub fn found(&mut self, stream: usize, epoch: u64, count: u32) {
+        let Some(leaf) = self.spines[stream].epochs.get_mut(&epoch) else { return };
+        leaf.found = leaf.found.saturating_add(count);
         let slots = leaf.slots;
-        if leaf.loaded < slots || leaf.spare > 0 {
-            self.load(place.stream, place.epoch, slots);
+        if leaf.loaded > 0 && (leaf.loaded < slots || leaf.spare > 0) {
+            self.load(stream, epoch, slots);
+        }
+    }
+
+    /// A record was proven, elsewhere, to be in an epoch: what it was sealed with tells others of the epoch whose PKESK
+    /// packets were changed.
+    pub fn was_proven(&mut self, stream: usize, epoch: u64, opened: &Opened) {
+        self.found(stream, epoch, 1);
+        let Some(wrapped) = Wrapped::of(opened) else { return };
+        let Some(leaf) = self.spines[stream].epochs.get_mut(&epoch) else { return };
+        if leaf.wrapped.len() < MAX_SECRETS && !leaf.wrapped.contains(&wrapped) {
+            leaf.wrapped.push(wrapped);
+            leaf.handy = None;
         }
     }
 
@@ -290,38 +478,59 @@ impl Places {
             return Some(kind);
         }
         let leaf = self.spines[place.stream].epochs.get_mut(&place.epoch)?;
-        let (digest, session_key) = match &opened.seal {
-            Seal::Rfc9580 { pkesks_digest, session_key, .. } => (*pkesks_digest, Some(session_key)),
-            Seal::Rfc4880 { .. } | Seal::Age { .. } => ([0; 32], None),
+        let wrapped = Wrapped::of(opened);
+        let secret = leaf.secret_unless_handy(opened, wrapped.as_ref());
+        let (handy, is_new) = leaf.handy();
+        let locator = handy.locators.slot(place.slot);
+        let proven = match secret {
+            None => {
+                let known = handy.secrets.iter().find(|(known, _)| *known == wrapped);
+                opened.proves_with(place.slot, &locator, &known.expect("else there is another").1)
+            }
+            Some(secret) => {
+                let proven = opened.proves_with(place.slot, &locator, &secret);
+                if proven.is_some() && handy.secrets.len() < MAX_SECRETS {
+                    handy.secrets.push((wrapped.clone(), secret));
+                    leaf.wrapped.extend(wrapped);
+                }
+                proven
+            }
         };
-        let locator = leaf.locators.slot(place.slot);
-        // Both: a record may bring the PKESK packets of others and open with another session key, one that was tried.
-        let same_key = |known: &Option<Arc<SessionKey>>| match (known, session_key) {
-            (Some(known), Some(key)) => Arc::ptr_eq(known, key) || known.as_bytes() == key.as_bytes(),
-            (known, key) => known.is_none() && key.is_none(),
-        };
-        if let Some((.., secret)) = leaf.secrets.iter().find(|(known, key, _)| *known == digest && same_key(key)) {
-            return opened.proves_with(place.slot, &locator, secret);
+        if is_new {
+            self.keep_handy(place.stream, place.epoch);
         }
-        let secret = opened.chain_secret(&leaf.key);
-        let proven = opened.proves_with(place.slot, &locator, &secret);
-        if proven.is_some() && leaf.secrets.len() < MAX_SECRETS {
-            leaf.secrets.push((digest, session_key.cloned(), secret));
-        }
-        if let (Some(_), Seal::Rfc9580 { session_key, .. }) = (proven, &opened.seal) {
+        if let (Some(_), Seal::Rfc9580 { session_key, .. }) = (proven, &opened.seal)
+            && let Some(leaf) = self.spines[place.stream].epochs.get_mut(&place.epoch)
+        {
             leaf.session_key.get_or_insert_with(|| Arc::clone(session_key));
         }
         proven
     }
 
+    /// What was derived last stays at hand, and what was before for long does not.
+    fn keep_handy(&mut self, stream: usize, epoch: u64) {
+        self.handy.push_back((stream, epoch));
+        if self.handy.len() > MAX_HANDY
+            && let Some((stream, epoch)) = self.handy.pop_front()
+            && let Some(leaf) = self.spines[stream].epochs.get_mut(&epoch)
+        {
+            leaf.handy = None;
+        }
+    }
+
     /// Whether the record opens with the epoch's session key, which nobody has who cannot read the epoch, under the slot's
     /// locator: then only its PKESK packets are others than those that it was sealed with. A salt alone proves nothing here:
     /// it stands in the clear, for anybody to copy into a message of his own. In the profile `rfc9580`.
-    fn prove_rewrapped(&self, opened: &Opened, place: Place) -> Option<Kind> {
+    fn prove_rewrapped(&mut self, opened: &Opened, place: Place) -> Option<Kind> {
         let Seal::Rfc9580 { session_key, kind, .. } = &opened.seal else { return None };
-        let leaf = self.spines[place.stream].epochs.get(&place.epoch)?;
-        let same = leaf.session_key.as_ref().is_some_and(|known| known.as_bytes() == session_key.as_bytes());
-        let locator = leaf.locators.slot(place.slot);
+        let leaf = self.spines[place.stream].epochs.get_mut(&place.epoch)?;
+        let mut known = leaf.session_key.iter().chain(leaf.wrapped.iter().map(|wrapped| &wrapped.session_key));
+        let same = known.any(|known| known.as_bytes() == session_key.as_bytes());
+        let (handy, is_new) = leaf.handy();
+        let locator = handy.locators.slot(place.slot);
+        if is_new {
+            self.keep_handy(place.stream, place.epoch);
+        }
         (same && opened.locator() == Some(Whereabouts::Locator(locator))).then_some(*kind)
     }
 
@@ -347,15 +556,22 @@ impl Places {
         let (backed, slots) = (leaf.backed(), slots.next_multiple_of(4));
         let own = std::mem::take(&mut leaf.spare);
         let more = slots.saturating_sub(backed) as usize;
-        self.spare[usize::from(self.spines[stream].trusted)] -= own;
+        self.spare[usize::from(self.spines[stream].trusted)] -= own as usize;
         let has_room = self.has_room(stream, more);
         let spine = &mut self.spines[stream];
         let leaf = spine.epochs.get_mut(&epoch).expect("it was made");
         // What is ready stays so while the epoch can have it.
         let wanted = if has_room { slots } else { slots.min(backed.max(leaf.loaded)) };
-        for quad in leaf.loaded.min(wanted) / 4..leaf.loaded.max(wanted) / 4 {
-            for (slot, locator) in (quad * 4..).zip(leaf.locators.quad(quad)) {
-                let entry = (locator, leaf.number, u16::try_from(slot).expect("an epoch has at most 16384 slots"));
+        let (loaded, number) = (std::mem::replace(&mut leaf.loaded, wanted), leaf.number);
+        leaf.spare = wanted.saturating_sub(backed);
+        self.spare[usize::from(spine.trusted)] += leaf.spare as usize;
+        if loaded == wanted {
+            return;
+        }
+        let (handy, is_new) = leaf.handy();
+        for quad in loaded.min(wanted) / 4..loaded.max(wanted) / 4 {
+            for (slot, locator) in (quad * 4..).zip(handy.locators.quad(quad)) {
+                let entry = (locator, number, u16::try_from(slot).expect("an epoch has at most 16384 slots"));
                 if slot < wanted {
                     self.slots.insert(entry);
                 } else {
@@ -363,9 +579,17 @@ impl Places {
                 }
             }
         }
-        leaf.loaded = wanted;
-        leaf.spare = wanted.saturating_sub(backed) as usize;
-        self.spare[usize::from(spine.trusted)] += leaf.spare;
+        if is_new {
+            self.keep_handy(stream, epoch);
+        }
+        if loaded == 0 {
+            self.ready.push_back((stream, epoch));
+        }
+        while self.slots.len() > MAX_READY
+            && let Some((stream, epoch)) = self.ready.pop_front()
+        {
+            self.unload(stream, epoch);
+        }
     }
 
     /// `E_j`, by the nearest key that is remembered.

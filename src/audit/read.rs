@@ -5,21 +5,25 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use sha2::{Digest, Sha256};
 
+use super::claim::{Claim, Claimed, Prover, Tables};
+use super::digest::Hasher;
 use super::heads::Heads;
+use super::pool::Pool;
 pub use super::scan::{Damage, Why};
-use super::scan::{Examine, Piece, Scanner};
+use super::scan::{Examine, Piece, Scanner, each};
+use crate::chain::Kind;
 use crate::control::{Control, Event, GenesisFingerprint};
 use crate::identity::Identities;
 use crate::record::Framing;
 use crate::record::age::{AgeFile, MAGIC};
-use crate::record::open::{Opened, Seal, SessionKey};
+use crate::record::open::{Body, Opened, Seal, SessionKey};
 use crate::record::openpgp::Message;
 use crate::record::seipd2::Seipd2;
 
@@ -30,20 +34,33 @@ const MAX_UNENDED: usize = 4096;
 /// So many session keys are tried on a record whose PKESK packets give none.
 const MAX_RECENT: usize = 4;
 
+/// So many PKESK packets are known by their bytes while one job is done.
+const MAX_DESK: usize = 16;
+
 /// Opens records. One serves all files of a run, so that session keys and heads known from one help with the next.
 pub struct Opener<'i> {
     identities: &'i Identities,
-    hasher: RandomState,
+    hasher: Hasher,
     learned: Mutex<Learned>,
+    /// By the SHA-256 of PKESK packets.
+    wrapped: Mutex<HashMap<[u8; 32], Arc<Wrapped>>>,
+    tables: Tables,
     work: Work,
+    /// The session key of the record that was accepted last.
+    latest: AtomicU64,
 }
 
 struct Learned {
     heads: Arc<Heads>,
-    /// `rfc9580`: what the PKESK packets with this digest give.
-    session_keys: HashMap<[u8; 32], Option<Arc<SessionKey>>>,
     /// Session keys of the records accepted last, the newest first.
     recent: VecDeque<Arc<SessionKey>>,
+}
+
+/// `rfc9580`: what PKESK packets give, and what the first record with them claims.
+#[derive(Default)]
+struct Wrapped {
+    session_key: OnceLock<Option<SessionKey>>,
+    claim: OnceLock<Arc<Claim>>,
 }
 
 /// What was done so far, to measure.
@@ -70,6 +87,26 @@ pub struct Record {
     pub opened: Opened,
     /// Its own PKESK packets gave no key; a session key known from other records of its epoch opened it.
     pub salvaged: bool,
+    /// The epoch that the first record with its PKESK packets claims, and the slot in it that this one proves.
+    pub claim: Option<(Arc<Claimed>, u32)>,
+}
+
+impl Record {
+    fn new(offset: u64, length: u64, told: Told) -> Self {
+        let Told { digest, genesis, opened, salvaged, claim } = told;
+        Self { offset, length, digest, genesis: genesis.map(|genesis| *genesis), opened, salvaged, claim }
+    }
+
+    /// What of it is worth keeping where it has no place yet, in memory of its own: what its seal is checked with.
+    pub fn kept(&self) -> Self {
+        let Opened { seal, date, body } = &self.opened;
+        let body = match seal {
+            Seal::Rfc9580 { kind: Kind::Line, .. } => Body::default(),
+            _ => body.to_vec().into(),
+        };
+        let opened = Opened { seal: seal.clone(), date: *date, body };
+        Self { opened, claim: self.claim.clone(), ..*self }
+    }
 }
 
 /// What stands in a file.
@@ -88,8 +125,15 @@ impl<'i> Opener<'i> {
     /// Opens with these secret keys.
     pub fn new(identities: &'i Identities) -> Self {
         let heads = Arc::new(Heads::new(&identities.marks()));
-        let learned = Learned { heads, session_keys: HashMap::new(), recent: VecDeque::new() };
-        Self { identities, hasher: RandomState::new(), learned: Mutex::new(learned), work: Work::default() }
+        Self {
+            identities,
+            hasher: Hasher::default(),
+            learned: Mutex::new(Learned { heads, recent: VecDeque::new() }),
+            wrapped: Mutex::default(),
+            tables: Tables::default(),
+            work: Work::default(),
+            latest: AtomicU64::new(0),
+        }
     }
 
     /// What was done so far.
@@ -101,26 +145,12 @@ impl<'i> Opener<'i> {
         self.learned.lock().expect("no thread panics while it holds the lock")
     }
 
-    fn open(&self, record: &[u8]) -> Result<Opened, Why> {
-        self.work.candidates.fetch_add(1, Ordering::Relaxed);
-        if record.starts_with(MAGIC) {
-            return self.open_age(record);
-        }
-        let message = Message::parse(record).ok().filter(|message| message.len == record.len()).ok_or(Why::NotARecord)?;
+    fn open_seipd1(&self, message: &Message<'_>) -> Result<Opened, Why> {
+        self.check(message)?;
+        self.work.unwrapped.fetch_add(1, Ordering::Relaxed);
+        let (cipher, session_key) = self.identities.unwrap_seipd1(message).ok_or(Why::NoKey)?;
         let digest = Sha256::digest(message.pkesks).into();
-        match message.seipd.first() {
-            Some(2) => {
-                let session_key = self.session_key(&message, digest)?.ok_or(Why::NoKey)?;
-                Opened::seipd2(&message, digest, &session_key).map_err(|_| Why::DoesNotOpen)
-            }
-            Some(1) => {
-                self.check(&message)?;
-                self.work.unwrapped.fetch_add(1, Ordering::Relaxed);
-                let (cipher, session_key) = self.identities.unwrap_seipd1(&message).ok_or(Why::NoKey)?;
-                Opened::seipd1(&message, digest, cipher, &Arc::new(session_key)).map_err(|_| Why::DoesNotOpen)
-            }
-            _ => Err(Why::NotARecord),
-        }
+        Opened::seipd1(message, digest, cipher, &Arc::new(session_key)).map_err(|_| Why::DoesNotOpen)
     }
 
     /// Refuses PKESK packets that span another record: it is to be found instead.
@@ -135,45 +165,167 @@ impl<'i> Opener<'i> {
         Opened::age(&file, &file_key).map_err(|_| Why::DoesNotOpen)
     }
 
-    /// The session key that PKESK packets with this digest wrap, from the cache where it is there.
-    fn session_key(&self, message: &Message<'_>, digest: [u8; 32]) -> Result<Option<Arc<SessionKey>>, Why> {
-        if let Some(known) = self.learned().session_keys.get(&digest) {
-            return Ok(known.clone());
+    /// What the PKESK packets with this digest give, from the cache where it is there.
+    fn unwrap(&self, message: &Message<'_>, digest: [u8; 32]) -> Result<Arc<Wrapped>, Why> {
+        let wrapped = || self.wrapped.lock().expect("no thread panics while it holds the lock");
+        let known = wrapped().get(&digest).filter(|entry| entry.session_key.get().is_some()).cloned();
+        if let Some(known) = known {
+            return Ok(known);
         }
         self.check(message)?;
         let cipher = Seipd2::parse(message.seipd).map_err(|_| Why::DoesNotOpen)?.cipher;
-        self.work.unwrapped.fetch_add(1, Ordering::Relaxed);
-        let session_key = self.identities.unwrap_seipd2(message, cipher).map(Arc::new);
-        let mut learned = self.learned();
-        if learned.session_keys.len() >= MAX_CACHED {
-            learned.session_keys.clear();
-        }
-        learned.session_keys.insert(digest, session_key.clone());
-        Ok(session_key)
+        let entry = {
+            let mut wrapped = wrapped();
+            if wrapped.len() >= MAX_CACHED {
+                wrapped.clear();
+            }
+            Arc::clone(wrapped.entry(digest).or_default())
+        };
+        // Other threads wait for it instead of doing the same.
+        entry.session_key.get_or_init(|| {
+            self.work.unwrapped.fetch_add(1, Ordering::Relaxed);
+            self.identities.unwrap_seipd2(message, cipher)
+        });
+        Ok(entry)
     }
 
     fn told(&self, record: &[u8], opened: Opened, salvaged: bool) -> Told {
         // What has another kind by its seal is only hashed in vain.
-        let genesis = opened.body.starts_with(b"{").then(|| Control::parse(&opened.body)).flatten();
-        let genesis =
-            genesis.is_some_and(|control| matches!(control.event, Event::Genesis(_))).then(|| GenesisFingerprint::of(record));
-        Told { digest: self.hasher.hash_one(record), genesis, opened, salvaged }
+        let genesis = control(&opened).is_some_and(|control| matches!(control.event, Event::Genesis(_)));
+        let genesis = genesis.then(|| Box::new(GenesisFingerprint::of(record)));
+        Told { digest: self.hasher.digest(record), genesis, opened, salvaged, claim: None }
+    }
+}
+
+/// What a record says as a control record, if its seal does not say that it is none.
+fn control(opened: &Opened) -> Option<Control> {
+    let is_line = matches!(opened.seal, Seal::Rfc9580 { kind: Kind::Line, .. });
+    (!is_line && opened.body.starts_with(b"{")).then(|| Control::parse(&opened.body)).flatten()
+}
+
+/// What one thread has at hand while it opens records that follow each other. Their plain texts stand in one piece, and
+/// what they share is counted for them alone: counting with other threads would make each wait for all.
+struct Desk<'o, 'i> {
+    opener: &'o Opener<'i>,
+    plain: Vec<u8>,
+    /// The one used last first.
+    epochs: Vec<OnDesk>,
+}
+
+struct OnDesk {
+    pkesks: Vec<u8>,
+    digest: [u8; 32],
+    session_key: Option<Arc<SessionKey>>,
+    wrapped: Arc<Wrapped>,
+    prover: Option<Prover>,
+}
+
+impl<'o, 'i> Desk<'o, 'i> {
+    fn new(opener: &'o Opener<'i>, room: usize) -> Self {
+        Self { opener, plain: Vec::with_capacity(room), epochs: Vec::new() }
+    }
+
+    /// Opens a record; and where in `plain` its body stands, if it does.
+    fn open(&mut self, record: &[u8]) -> Result<(Told, Option<Range<usize>>), Why> {
+        if record.starts_with(MAGIC) {
+            return self.opener.open_age(record).map(|opened| (self.opener.told(record, opened, false), None));
+        }
+        let alike = self.epochs.first().and_then(|epoch| Message::parse_behind(record, &epoch.pkesks));
+        let message = alike.or_else(|| Message::parse(record).ok());
+        let message = message.filter(|message| message.len == record.len()).ok_or(Why::NotARecord)?;
+        match message.seipd.first() {
+            Some(2) => self.open_seipd2(record, &message).map(|(told, body)| (told, Some(body))),
+            Some(1) => self.opener.open_seipd1(&message).map(|opened| (self.opener.told(record, opened, false), None)),
+            _ => Err(Why::NotARecord),
+        }
+    }
+
+    fn open_seipd2(&mut self, record: &[u8], message: &Message<'_>) -> Result<(Told, Range<usize>), Why> {
+        let opener = self.opener;
+        match self.epochs.iter().position(|epoch| epoch.pkesks == message.pkesks) {
+            Some(0) => {}
+            Some(at) => self.epochs[..=at].rotate_right(1),
+            None => {
+                let digest = Sha256::digest(message.pkesks).into();
+                let wrapped = opener.unwrap(message, digest)?;
+                let session_key = wrapped.session_key.get().cloned().flatten().map(Arc::new);
+                self.epochs.truncate(MAX_DESK - 1);
+                self.epochs.insert(0, OnDesk { pkesks: message.pkesks.to_vec(), digest, session_key, wrapped, prover: None });
+            }
+        }
+        let epoch = &mut self.epochs[0];
+        let session_key = epoch.session_key.as_ref().ok_or(Why::NoKey)?;
+        let (seal, date, body) =
+            Opened::seipd2_behind(message, epoch.digest, session_key, &mut self.plain).map_err(|_| Why::DoesNotOpen)?;
+        let mut opened = Opened { seal, date: Some(date), body: Body::default() };
+        let Seal::Rfc9580 { kind, salt, .. } = &opened.seal else { unreachable!("it was made just now") };
+        let (kind, locator) = (*kind, *salt.first_chunk().expect("a salt is longer"));
+        let mut genesis = None;
+        if kind == Kind::Control
+            && let Some(control) = Control::parse(&self.plain[body.clone()])
+        {
+            genesis = matches!(control.event, Event::Genesis(_)).then(|| Box::new(GenesisFingerprint::of(record)));
+            if matches!(control.event, Event::Genesis(_) | Event::Epoch(_)) && epoch.wrapped.claim.get().is_none() {
+                opened.body = self.plain[body.clone()].to_vec().into();
+                Claim::of(&opened, &control).map(|claim| epoch.wrapped.claim.set(Arc::new(claim)));
+            }
+        }
+        if epoch.prover.is_none() {
+            epoch.prover = epoch.wrapped.claim.get().map(Prover::new);
+        }
+        let claim = epoch.prover.as_mut().and_then(|prover| {
+            let slot = prover.prove(&opened, &locator, &opener.tables)?;
+            Some((Arc::clone(&prover.claim), slot))
+        });
+        Ok((Told { digest: opener.hasher.digest(record), genesis, opened, salvaged: false, claim }, body))
+    }
+
+    /// Gives the records their bodies.
+    fn finish(mut self, bodies: Vec<(usize, Range<usize>)>, told: &mut [Option<Result<Told, Why>>]) {
+        for prover in self.epochs.iter_mut().filter_map(|epoch| epoch.prover.as_mut()) {
+            prover.settle(&self.opener.tables);
+        }
+        let plain = Arc::new(self.plain);
+        for (at, body) in bodies {
+            if let Some(Some(Ok(told))) = told.get_mut(at) {
+                told.opened.body = Body::part_of(&plain, body);
+            }
+        }
     }
 }
 
 /// A record before its place in the file is told.
 pub struct Told {
     digest: u64,
-    genesis: Option<GenesisFingerprint>,
+    genesis: Option<Box<GenesisFingerprint>>,
     opened: Opened,
     salvaged: bool,
+    claim: Option<(Arc<Claimed>, u32)>,
 }
 
 impl Examine for Opener<'_> {
     type Out = Told;
 
     fn examine(&self, record: &[u8]) -> Result<Told, Why> {
-        self.open(record).map(|opened| self.told(record, opened, false))
+        let whole = 0..record.len();
+        self.examine_all(record, &[whole], Framing::Binary).pop().flatten().expect("one record is asked for")
+    }
+
+    fn examine_all(&self, bytes: &[u8], cut: &[Range<usize>], framed: Framing) -> Vec<Option<Result<Told, Why>>> {
+        let (mut desk, mut told, mut bodies) = (Desk::new(self, bytes.len()), Vec::with_capacity(cut.len()), Vec::new());
+        bodies.reserve(cut.len());
+        each(bytes, cut, framed, |record| {
+            let opened = record.map(|record| desk.open(record?));
+            told.push(opened.map(|opened| {
+                opened.map(|(record, body)| {
+                    bodies.extend(body.map(|body| (told.len(), body)));
+                    record
+                })
+            }));
+        });
+        self.work.candidates.fetch_add(cut.len() as u64, Ordering::Relaxed);
+        desk.finish(bodies, &mut told);
+        told
     }
 
     fn again(&self, record: &[u8], why: Why, later: &mut dyn Iterator<Item = &Told>) -> Option<Told> {
@@ -199,7 +351,7 @@ impl Examine for Opener<'_> {
         let told = |len: usize, opened| (len, self.told(&bytes[..len], opened, false));
         if !bytes.starts_with(MAGIC) {
             let len = Message::parse(bytes).ok().filter(|message| message.len < bytes.len() && message.len % 3 == 0)?.len;
-            return self.open(&bytes[..len]).ok().map(|opened| told(len, opened));
+            return self.examine(&bytes[..len]).ok().map(|told| (len, told));
         }
         // An age file does not say where it ends.
         let file = AgeFile::parse(bytes).ok().filter(|_| bytes.len() <= MAX_UNENDED)?;
@@ -211,12 +363,18 @@ impl Examine for Opener<'_> {
     }
 
     fn accepted(&self, record: &[u8], told: &Told) {
+        let key = session_key(&told.opened);
+        // Of a claim all records are alike.
+        let of = told.claim.as_ref().filter(|_| !told.salvaged).map_or(0, |(claim, _)| claim.id());
+        if self.latest.swap(of, Ordering::Relaxed) == of && of != 0 {
+            return;
+        }
         let mut learned = self.learned();
         if !told.salvaged && !learned.heads.knows_beginning(record) {
             Arc::make_mut(&mut learned.heads).learn(record, true);
         }
-        let Some(key) = session_key(&told.opened) else { return };
-        if !learned.recent.iter().any(|known| Arc::ptr_eq(known, key)) {
+        let Some(key) = key else { return };
+        if !learned.recent.iter().any(|known| known.as_bytes() == key.as_bytes()) {
             learned.recent.truncate(MAX_RECENT - 1);
             learned.recent.push_front(Arc::clone(key));
         }
@@ -250,6 +408,38 @@ impl<'o, 'i, R: Read> RecordReader<'o, 'i, R> {
         Self(Scanner::new(input, offset, framing, opener))
     }
 
+    /// For who wants no more than the first `window` records.
+    pub fn with_window(self, window: usize) -> Self {
+        Self(self.0.with_window(window))
+    }
+
+    /// Lets the threads of a pool open the records.
+    pub fn with_pool(self, pool: &'o Pool<Told>) -> Self {
+        Self(self.0.with_pool(pool))
+    }
+
+    /// The next piece, not on the heap.
+    fn piece(&mut self) -> Option<io::Result<Piece<Record>>> {
+        Some(self.0.next()?.map(|piece| match piece {
+            Piece::Damage(damage) => Piece::Damage(damage),
+            Piece::Record { offset, length, out } => Piece::Record { offset, length, out: Record::new(offset, length, out) },
+        }))
+    }
+
+    /// Calls `each` with what is found, in file order, until it fails or the file ends.
+    pub fn try_each<E>(mut self, mut each: impl FnMut(Result<&Record, Damage>) -> Result<(), E>) -> io::Result<Result<(), E>> {
+        while let Some(piece) = self.piece() {
+            let done = match piece? {
+                Piece::Damage(damage) => each(Err(damage)),
+                Piece::Record { out, .. } => each(Ok(&out)),
+            };
+            if done.is_err() {
+                return Ok(done);
+            }
+        }
+        Ok(Ok(()))
+    }
+
     /// The framing, as soon as something was read.
     pub fn framing(&self) -> Option<Framing> {
         self.0.framing()
@@ -260,11 +450,9 @@ impl<R: Read> Iterator for RecordReader<'_, '_, R> {
     type Item = io::Result<Found>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.0.next()?.map(|piece| match piece {
+        Some(self.piece()?.map(|piece| match piece {
             Piece::Damage(damage) => Found::Damage(damage),
-            Piece::Record { offset, length, out: Told { digest, genesis, opened, salvaged } } => {
-                Found::Record(Box::new(Record { offset, length, digest, genesis, opened, salvaged }))
-            }
+            Piece::Record { out, .. } => Found::Record(Box::new(out)),
         }))
     }
 }

@@ -1,8 +1,8 @@
 //! One file from beginning to end: framing, candidate records, damage.
 //!
-//! Promises: bounded memory (a few MiB and the results of one batch), work in proportion to the bytes whatever they
-//! are, all bytes but empty and blank lines told as record or as damage, in order. A length that a record claims is believed only
-//! once the record is accepted. What makes a candidate a record is the examiner's business.
+//! Promises: bounded memory (a few MiB, and what is under way in a few jobs for each thread), work in proportion to the
+//! bytes whatever they are, all bytes but empty and blank lines told as record or as damage, in order. A length that a record
+//! claims is believed only once the record is accepted. What makes a candidate a record is the examiner's business.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -10,9 +10,8 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::heads::{self, Heads};
+use super::pool::{Flight, Job, Pool};
 use crate::record::openpgp::{Malformed, Message};
 use crate::record::{Framing, MAX_RECORD, framing};
 
@@ -20,9 +19,14 @@ use crate::record::{Framing, MAX_RECORD, framing};
 const MAX_TEXT: usize = MAX_RECORD.div_ceil(3) * 4 + 1;
 /// What is read at once.
 const BLOCK: usize = 1 << 20;
-/// Most candidates, and about how many bytes, that are examined in one go.
-const MAX_BATCH: usize = 2048;
-const MAX_BATCH_BYTES: usize = 4 << 20;
+/// What is read in one go, beyond what must be there.
+const AHEAD: usize = 4 << 20;
+/// Most candidates that are under way at once, for each thread.
+const MAX_WINDOW: usize = 2048;
+/// About how many bytes of candidates go into one job.
+const JOB_BYTES: usize = 192 << 10;
+/// So many jobs are under way for each thread.
+const JOBS: usize = 3;
 /// More PKESK packets than this leave no room for a line.
 const MAX_PKESKS: usize = heads::MAX_BEFORE;
 /// How much of a binary file is kept where no head was found, because a head could begin in it.
@@ -63,11 +67,18 @@ pub struct Damage {
 pub trait Examine: Sync {
     /// What comes of a record.
     type Out: Send;
-    /// Size of the first batch; after damage it starts at 1.
-    const FIRST_BATCH: usize = 256;
+    /// How many candidates are examined ahead at first; after damage it starts at 1.
+    const FIRST_WINDOW: usize = 256;
 
     /// Whether these bytes are one whole record.
     fn examine(&self, record: &[u8]) -> Result<Self::Out, Why>;
+
+    /// The same for candidates in `bytes` that follow each other; nothing for an empty line.
+    fn examine_all(&self, bytes: &[u8], cut: &[Range<usize>], framed: Framing) -> Vec<Option<Result<Self::Out, Why>>> {
+        let mut results = Vec::with_capacity(cut.len());
+        each(bytes, cut, framed, |record| results.push(record.map(|record| self.examine(record?))));
+        results
+    }
 
     /// Another chance, with what later candidates gave.
     fn again(&self, _record: &[u8], _why: Why, _later: &mut dyn Iterator<Item = &Self::Out>) -> Option<Self::Out> {
@@ -108,6 +119,7 @@ pub enum Piece<T> {
 /// Reads one file.
 pub struct Scanner<'e, R, E: Examine> {
     examiner: &'e E,
+    pool: Option<&'e Pool<E::Out>>,
     input: R,
     framing: Option<Framing>,
     buf: Vec<u8>,
@@ -117,7 +129,17 @@ pub struct Scanner<'e, R, E: Examine> {
     pos: usize,
     end_of_input: bool,
     finished: bool,
-    batch: usize,
+    /// What was cut and handed out, from `pos` on.
+    flights: VecDeque<Flight<E::Out>>,
+    /// Up to where of `buf`.
+    cut: usize,
+    /// How many candidates may be.
+    window: usize,
+    in_flight: usize,
+    /// Memory to be used again.
+    idle: Vec<Vec<u8>>,
+    /// The PKESK packets of the record that was cut last.
+    pkesks: Vec<u8>,
     /// Binary: no head at `pos`, look for the next.
     searching: bool,
     /// Base64: no newline before this offset in the file.
@@ -133,6 +155,7 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
     pub fn new(input: R, offset: u64, framing: Option<Framing>, examiner: &'e E) -> Self {
         Self {
             examiner,
+            pool: None,
             input,
             framing,
             buf: Vec::new(),
@@ -140,13 +163,30 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
             pos: 0,
             end_of_input: false,
             finished: false,
-            batch: E::FIRST_BATCH,
+            flights: VecDeque::new(),
+            cut: 0,
+            window: E::FIRST_WINDOW,
+            in_flight: 0,
+            idle: Vec::new(),
+            pkesks: Vec::new(),
             searching: false,
             no_newline_before: 0,
             earlier: None,
             latest: None,
             ready: VecDeque::new(),
         }
+    }
+
+    /// Lets the threads of a pool judge the candidates.
+    pub fn with_pool(mut self, pool: &'e Pool<E::Out>) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// Examines so many candidates ahead at first.
+    pub fn with_window(mut self, window: usize) -> Self {
+        self.window = window;
+        self
     }
 
     /// The framing, as soon as it is known.
@@ -175,9 +215,10 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         Ok(())
     }
 
-    /// Reads until `ahead` bytes are there, or all.
+    /// Reads until `ahead` bytes are there behind what was cut, or all.
     fn fill(&mut self, ahead: usize) -> io::Result<()> {
-        if self.end_of_input || self.buf.len() - self.pos >= ahead {
+        self.cut = self.cut.max(self.pos);
+        if self.end_of_input || self.buf.len() - self.cut >= ahead {
             return Ok(());
         }
         // Some of what was dealt with stays: a record may begin before the mark that finds it.
@@ -185,87 +226,141 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         self.buf.drain(..drop);
         self.base += drop as u64;
         self.pos -= drop;
-        let wanted = (ahead + MAX_BATCH_BYTES).div_ceil(BLOCK) * BLOCK - (self.buf.len() - self.pos);
+        self.cut -= drop;
+        let wanted = (ahead + AHEAD).div_ceil(BLOCK) * BLOCK - (self.buf.len() - self.cut);
+        self.buf.reserve(wanted);
         let got = (&mut self.input).take(wanted as u64).read_to_end(&mut self.buf)?;
         self.end_of_input = got < wanted;
         Ok(())
+    }
+
+    /// How many candidates go into the next job, and whether it is one's own to do; none where enough is under way.
+    fn next_job(&self) -> Option<(usize, bool)> {
+        let threads = self.pool.map_or(1, |pool| pool.threads);
+        let most = self.window.min(MAX_WINDOW * threads);
+        let left = most.checked_sub(self.in_flight).filter(|&left| left > 0)?;
+        let own = self.pool.is_none() || most < 4;
+        let count = if own { most } else { most.div_ceil(threads * JOBS).min(left) };
+        (self.flights.is_empty() || !own && self.flights.len() < threads * JOBS).then_some((count, own))
+    }
+
+    /// Hands out what was cut: where each candidate stands in `buf`, with and without its framing.
+    fn launch(&mut self, text: &[Range<usize>], mut framed: Vec<Range<usize>>, own: bool) {
+        let (start, end) = (self.cut, framed.last().expect("there is one").end);
+        let mut bytes = self.idle.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(&self.buf[start..end]);
+        let cut = text.iter().map(|range| range.start - start..range.end - start).collect();
+        let framing = self.framing.expect("it is known where there are records");
+        let mut job = Job { bytes, cut, framing, results: Vec::new() };
+        self.in_flight += framed.len();
+        framed.iter_mut().for_each(|range| *range = range.start - start..range.end - start);
+        let offset = self.base + start as u64;
+        let (under_way, job) = match self.pool {
+            Some(pool) if !own => (Some(pool.hand_out(job)), None),
+            _ => {
+                job.run(self.examiner);
+                (None, Some(job))
+            }
+        };
+        self.flights.push_back(Flight { offset, framed, under_way, job });
+        self.cut = end;
+    }
+
+    /// The oldest of what was handed out, when it is done, and where in `buf` it begins.
+    fn land(&mut self) -> Option<(Flight<E::Out>, usize)> {
+        let mut flight = self.flights.pop_front()?;
+        flight.land();
+        self.in_flight -= flight.framed.len();
+        self.window = (self.window + flight.framed.len()).min(MAX_WINDOW * self.pool.map_or(1, |pool| pool.threads));
+        let start = usize::try_from(flight.offset - self.base).expect("it is in the buffer");
+        Some((flight, start))
+    }
+
+    fn reuse(&mut self, flight: Flight<E::Out>) {
+        self.idle.extend(flight.job.map(|job| job.bytes));
     }
 
     fn binary(&mut self) {
         if self.pos == self.buf.len() {
             return self.finish();
         }
-        let heads = self.examiner.heads();
         if self.searching {
-            return match heads.next(&self.buf, self.pos, None) {
+            return match self.examiner.heads().next(&self.buf, self.pos, None) {
                 // A packet before the mark may have been passed over already.
                 Some(next) => self.go_on_at(next.max(self.pos)),
                 None => self.pass_over(KEEP),
             };
         }
-        let (mut cut, mut at, mut stop) = (Vec::new(), self.pos, None);
-        while cut.len() < self.batch && at < self.buf.len() && at - self.pos < MAX_BATCH_BYTES {
-            match cut_record(&self.buf[at..]) {
-                Ok(len) => {
-                    cut.push(at..at + len);
-                    at += len;
-                }
-                // More input settles it.
-                Err(Cut::Malformed(Malformed::Short)) if !self.end_of_input && !cut.is_empty() => break,
-                Err(why) => {
-                    stop = Some(why);
-                    break;
+        let mut stop = None;
+        while let Some((count, own)) = self.next_job().filter(|_| stop.is_none()) {
+            let (mut cut, mut at): (Vec<_>, _) = (Vec::with_capacity(count.min(512)), self.cut);
+            while cut.len() < count && at < self.buf.len() && at - self.cut < JOB_BYTES {
+                match cut_record(&self.buf[at..], &mut self.pkesks) {
+                    Ok(len) => {
+                        cut.push(at..at + len);
+                        at += len;
+                    }
+                    Err(why) => {
+                        stop = Some(why);
+                        break;
+                    }
                 }
             }
+            if cut.is_empty() {
+                break;
+            }
+            self.launch(&cut.clone(), cut, own);
         }
-        if !cut.is_empty() {
-            return self.examine_binary(&cut);
+        if let Some((flight, start)) = self.land() {
+            return self.accept_binary(flight, start);
         }
         match stop.expect("nothing was cut, for a reason") {
             Cut::Repeated(len) => {
                 self.examiner.rejected(&self.buf[self.pos..]);
                 self.damage(self.pos..self.pos + len, 1, Why::NotARecord, true);
                 self.pos += len;
-                self.batch = 1;
+                self.window = 1;
             }
             Cut::Malformed(why) => {
                 let rest = &self.buf[self.pos..];
                 let why = if why == Malformed::Short && heads::begins(rest) { Why::CutShort } else { Why::NotARecord };
-                self.fail(self.pos, heads.at(rest), why);
+                let is_head = self.examiner.heads().at(rest);
+                self.fail(self.pos, is_head, why);
             }
         }
     }
 
-    fn examine_binary(&mut self, cut: &[Range<usize>]) {
-        let (examiner, buf) = (self.examiner, &self.buf);
-        let mut results: Vec<Option<Result<E::Out, Why>>> =
-            cut.par_iter().map(|range| Some(examiner.examine(&buf[range.clone()]))).collect();
-        for (i, range) in cut.iter().enumerate() {
-            let result = results[i].take().expect("each is taken once");
-            let record = &self.buf[range.clone()];
+    fn accept_binary(&mut self, mut flight: Flight<E::Out>, start: usize) {
+        for i in 0..flight.framed.len() {
+            let range = start + flight.framed[i].start..start + flight.framed[i].end;
+            let result = flight.land().results[i].take().expect("each is taken once");
             let out = match result {
-                Ok(out) => Some(out),
+                Ok(out) => Ok(out),
                 Err(why) => {
-                    let mut later = results[i + 1..].iter().filter_map(|result| result.as_ref()?.as_ref().ok());
-                    let out = examiner.again(record, why, &mut later);
-                    if out.is_none() {
-                        // What was cut behind it rests on its length.
-                        examiner.rejected(record);
-                        self.pos = range.start;
-                        return self.fail(range.start, true, why);
-                    }
-                    out
+                    let behind = self.flights.iter_mut().flat_map(|flight| flight.good(0));
+                    self.examiner.again(&self.buf[range.clone()], why, &mut flight.good(i + 1).chain(behind)).ok_or(why)
                 }
             };
-            self.accept(range.clone(), range.clone(), out.expect("else it has failed"));
+            match out {
+                Ok(out) => self.accept(range.clone(), range, out),
+                Err(why) => {
+                    // What was cut behind it rests on its length.
+                    self.flights.clear();
+                    self.in_flight = 0;
+                    self.examiner.rejected(&self.buf[range.clone()]);
+                    (self.pos, self.cut) = (range.start, range.start);
+                    return self.fail(range.start, true, why);
+                }
+            }
         }
-        self.pos = cut.last().expect("there is one").end;
-        self.batch = (self.batch * 2).min(MAX_BATCH);
+        self.pos = start + flight.framed.last().expect("there is one").end;
+        self.reuse(flight);
     }
 
     /// No record begins at `start`: goes on at the next head.
     fn fail(&mut self, start: usize, is_head: bool, why: Why) {
-        self.batch = 1;
+        self.window = 1;
         match self.examiner.heads().next(&self.buf, start + 1, Some(start)) {
             Some(next) => {
                 let why = if why == Why::CutShort { Why::DoesNotOpen } else { why };
@@ -292,69 +387,67 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
     }
 
     fn lines(&mut self) {
-        let (mut lines, mut at) = (Vec::new(), self.pos);
-        while lines.len() < self.batch && at < self.buf.len() && at - self.pos < MAX_BATCH_BYTES {
-            let known = usize::try_from(self.no_newline_before.saturating_sub(self.base)).unwrap_or(usize::MAX).max(at);
-            let reach = self.buf.len().min(at + MAX_TEXT);
-            let found = if known < reach { memchr::memchr(b'\n', &self.buf[known..reach]).map(|n| known + n) } else { None };
-            match found {
-                Some(newline) => {
-                    lines.push((self.text(at..newline), at..newline + 1));
-                    at = newline + 1;
-                }
-                None if self.end_of_input && reach == self.buf.len() => {
-                    lines.push((self.text(at..reach), at..reach));
-                    at = reach;
-                }
-                None => {
-                    self.no_newline_before = self.no_newline_before.max(self.base + reach as u64);
-                    if lines.is_empty() {
-                        return self.endless_line(reach);
+        let mut endless = None;
+        while let Some((count, own)) = self.next_job().filter(|_| endless.is_none()) {
+            let (mut text, mut framed, mut at) = (Vec::new(), Vec::new(), self.cut);
+            while framed.len() < count && at < self.buf.len() && at - self.cut < JOB_BYTES {
+                let known = usize::try_from(self.no_newline_before.saturating_sub(self.base)).unwrap_or(usize::MAX).max(at);
+                let reach = self.buf.len().min(at + MAX_TEXT);
+                let found = if known < reach { memchr::memchr(b'\n', &self.buf[known..reach]).map(|n| known + n) } else { None };
+                let (end, next) = match found {
+                    Some(newline) => (newline, newline + 1),
+                    None if self.end_of_input && reach == self.buf.len() => (reach, reach),
+                    None => {
+                        self.no_newline_before = self.no_newline_before.max(self.base + reach as u64);
+                        endless = Some(reach);
+                        break;
                     }
-                    break;
-                }
+                };
+                text.push(self.text(at..end));
+                framed.push(at..next);
+                at = next;
             }
+            if framed.is_empty() {
+                break;
+            }
+            self.launch(&text, framed, own);
         }
-        if lines.is_empty() {
-            return self.finish();
+        match (self.land(), endless) {
+            (Some((flight, start)), _) => self.accept_lines(flight, start),
+            (None, Some(reach)) => self.endless_line(reach),
+            (None, None) => self.finish(),
         }
-        let (examiner, buf) = (self.examiner, &self.buf);
-        let mut results: Vec<Option<Result<E::Out, Why>>> = lines
-            .par_iter()
-            .map_init(Vec::new, |record, (text, _)| {
-                let line = &buf[text.clone()];
-                (!line.is_empty()).then(|| examine_text(examiner, line, record))
-            })
-            .collect();
-        for (i, (text, framed)) in lines.iter().enumerate() {
-            match results[i].take() {
+    }
+
+    fn accept_lines(&mut self, mut flight: Flight<E::Out>, start: usize) {
+        for i in 0..flight.framed.len() {
+            let framed = start + flight.framed[i].start..start + flight.framed[i].end;
+            let job = flight.land();
+            let text = start + job.cut[i].start..start + job.cut[i].end;
+            match job.results[i].take() {
                 None => {}
-                Some(Ok(out)) => self.accept(text.clone(), framed.clone(), out),
+                Some(Ok(out)) => self.accept(text, framed, out),
                 Some(Err(why)) => {
-                    let mut later = results[i + 1..].iter().filter_map(|result| result.as_ref()?.as_ref().ok());
                     let mut record = Vec::new();
-                    let line = &self.buf[text.clone()];
-                    let again = framing::read_line(line, &mut record).then(|| examiner.again(&record, why, &mut later));
+                    let again = framing::read_line(&self.buf[text.clone()], &mut record).then(|| {
+                        let behind = self.flights.iter_mut().flat_map(|flight| flight.good(0));
+                        self.examiner.again(&record, why, &mut flight.good(i + 1).chain(behind))
+                    });
                     match again.flatten() {
-                        Some(out) => self.accept(text.clone(), framed.clone(), out),
+                        Some(out) => self.accept(text, framed, out),
                         None => {
                             // The heads in a broken line may be known from good ones behind it only.
-                            if examiner.heads().unlearned() {
-                                for ((text, _), result) in lines.iter().zip(&results).skip(i + 1) {
-                                    if let Some(Ok(out)) = result {
-                                        examiner.accepted(&beginning(&self.buf[text.clone()]), out);
-                                        break;
-                                    }
-                                }
+                            if self.examiner.heads().unlearned() {
+                                learn_from_next(self.examiner, &mut flight, &mut self.flights, i + 1);
                             }
-                            self.broken_line(text.clone(), framed.clone(), Some(why));
+                            self.broken_line(text, framed, Some(why));
                         }
                     }
                 }
             }
         }
-        self.pos = at;
-        self.batch = (self.batch * 2).min(MAX_BATCH);
+        self.pos = start + flight.framed.last().expect("there is one").end;
+        self.reuse(flight);
     }
 
     /// A line without what may stand behind base64: a carriage return.
@@ -519,17 +612,54 @@ enum Cut {
     Repeated(usize),
 }
 
-/// Length of the record that `bytes` begin with, as far as its packet headers say.
-fn cut_record(bytes: &[u8]) -> Result<usize, Cut> {
+/// Length of the record that `bytes` begin with, as far as its packet headers say. `latest` are the PKESK packets of the
+/// one before, and then its own.
+fn cut_record(bytes: &[u8], latest: &mut Vec<u8>) -> Result<usize, Cut> {
+    if let Some(message) = Message::parse_behind(bytes, latest) {
+        return Ok(message.len);
+    }
     let message = Message::parse(bytes).map_err(Cut::Malformed)?;
     if message.pkesks.len() > MAX_PKESKS {
         return Err(Cut::Malformed(Malformed::Long));
     }
-    heads::repeated(message.pkesks).map_or(Ok(message.len), |len| Err(Cut::Repeated(len)))
+    match heads::repeated(message.pkesks) {
+        Some(len) => Err(Cut::Repeated(len)),
+        None => {
+            latest.clear();
+            latest.extend_from_slice(message.pkesks);
+            Ok(message.len)
+        }
+    }
 }
 
 fn examine_text<E: Examine>(examiner: &E, text: &[u8], record: &mut Vec<u8>) -> Result<E::Out, Why> {
     if framing::read_line(text, record) { examiner.examine(record) } else { Err(Why::NotARecord) }
+}
+
+/// Calls `judge` with each of the candidates that were cut from `bytes`, without framing.
+pub fn each(bytes: &[u8], cut: &[Range<usize>], framed: Framing, mut judge: impl FnMut(Option<Result<&[u8], Why>>)) {
+    let mut record = Vec::new();
+    for range in cut {
+        let candidate = &bytes[range.clone()];
+        match framed {
+            Framing::Binary => judge(Some(Ok(candidate))),
+            Framing::Base64 if candidate.is_empty() => judge(None),
+            Framing::Base64 => {
+                let is_text = framing::read_line(candidate, &mut record);
+                judge(Some(if is_text { Ok(&record) } else { Err(Why::NotARecord) }));
+            }
+        }
+    }
+}
+
+/// Accepts, for its head, the first good one from `from` on of what was examined already.
+fn learn_from_next<E: Examine>(examiner: &E, flight: &mut Flight<E::Out>, behind: &mut VecDeque<Flight<E::Out>>, from: usize) {
+    let first = |flight: &mut Flight<E::Out>, from: usize| {
+        let Job { bytes, cut, results, .. } = flight.land();
+        let good = results.iter().zip(cut).skip(from).find_map(|(result, range)| Some((result.as_ref()?.as_ref().ok()?, range)));
+        good.map(|(out, range)| examiner.accepted(&beginning(&bytes[range.clone()]), out)).is_some()
+    };
+    let _ = first(flight, from) || behind.iter_mut().any(|flight| first(flight, 0));
 }
 
 /// How many characters at the beginning of `text` are whole groups of base64.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::read::{Damage, Found, Opener, RecordReader};
+use super::pool::Pool;
+use super::read::{Damage, Found, Opener, Record, RecordReader};
 use super::verify::{Report, Trust, Verdict, Verifier};
 use crate::chain::Kind;
 use crate::control::{Control, Event, GenesisFingerprint, StreamId};
@@ -18,6 +19,13 @@ use crate::control::{Control, Event, GenesisFingerprint, StreamId};
 const HEAD: u64 = 256 * 1024;
 /// So many records of it at most.
 const HEAD_RECORDS: usize = 16;
+
+/// Threads are started for files of at least so many bytes.
+const WORTH_THREADS: u64 = 128 * 1024;
+/// Progress is told every so many bytes.
+const PROGRESS: u64 = 1 << 20;
+/// What an error is of that is of no file of the evidence.
+const TEMPORARY: &str = "the temporary file of this program";
 
 /// A file cannot be read.
 #[derive(Debug, Error)]
@@ -52,7 +60,7 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
             Order { unknown: true, began: None, stream: None, first: None, segment: None, path: path.clone(), own: None };
         let mut genesis = None;
         let head = File::open(path).map_err(failed)?.take(HEAD);
-        for found in RecordReader::new(head, opener).take(HEAD_RECORDS) {
+        for found in RecordReader::new(head, opener).with_window(HEAD_RECORDS).take(HEAD_RECORDS) {
             let Found::Record(record) = found.map_err(failed)? else { continue };
             let introduced: Option<GenesisFingerprint> = record.genesis.filter(|_| verifier.introduce(&record));
             let Some(control) = Control::parse(&record.opened.body) else { continue };
@@ -161,36 +169,51 @@ pub fn read_file(
         None => verifier.begin_file(path.to_owned()),
     };
     let mut end = End { file: number, offset: from };
-    for found in RecordReader::at(input, from, None, opener) {
-        match found.map_err(failed)? {
-            Found::Record(record) => {
+    let length = input.metadata().map_or(u64::MAX, |metadata| if metadata.is_file() { metadata.len() } else { u64::MAX });
+    let mut told = 0;
+    let each = |found: Result<&Record, Damage>| {
+        let done = match found {
+            Ok(record) => {
                 end.offset = record.offset + record.length;
-                let body = record.opened.body.clone();
-                let verdict = verifier.record(*record);
-                let told = match verdict {
-                    Verdict::InPlace(Kind::Control) => Ok(()),
-                    Verdict::InPlace(Kind::Line) => reader.line(&body, true),
-                    Verdict::Elsewhere => reader.line(&body, false),
-                    Verdict::Pending(stream) => {
-                        verifier.hold(stream, body);
-                        Ok(())
-                    }
-                };
-                if let Err(error) = told.and_then(|()| release(verifier, false, reader)) {
-                    return Ok(Err(error));
-                }
+                take(record, verifier, reader)
             }
-            Found::Damage(damage) => {
+            Err(damage) => {
                 reader.damage(path, &damage);
                 if damage.why != super::read::Why::CutShort {
                     end.offset = damage.offset + damage.length;
                 }
                 verifier.damage(damage);
+                Ok(())
             }
+        };
+        if end.offset >= told + PROGRESS {
+            told = end.offset;
+            reader.progress(path, told);
         }
-        reader.progress(path, end.offset);
+        done
+    };
+    let records = RecordReader::at(input, from, None, opener);
+    let read = if length.saturating_sub(from) < WORTH_THREADS {
+        records.try_each(each)
+    } else {
+        Pool::with(opener, |pool| records.with_pool(pool).try_each(each))
+    };
+    let read = read.map_err(failed)?;
+    reader.progress(path, end.offset);
+    match verifier.trouble() {
+        Some(source) => Err(ReadError { path: PathBuf::from(TEMPORARY), source }),
+        None => Ok(read.map(|()| end)),
     }
-    Ok(Ok(end))
+}
+
+fn take(record: &Record, verifier: &mut Verifier, reader: &mut impl Reader) -> io::Result<()> {
+    match verifier.record(record) {
+        Verdict::InPlace(Kind::Control) => {}
+        Verdict::InPlace(Kind::Line) => reader.line(&record.opened.body, true)?,
+        Verdict::Elsewhere => reader.line(&record.opened.body, false)?,
+        Verdict::Pending(stream) => verifier.hold(stream, record.opened.body.to_vec()),
+    }
+    release(verifier, false, reader)
 }
 
 /// Hands out lines that waited for a word on their stream; with `all` those for which none came, too.

@@ -35,7 +35,7 @@ impl Examine for Structure {
     /// The record without its framing.
     type Out = Vec<u8>;
     /// The first record shows how heads look, so that a wrong length among the next ones is seen.
-    const FIRST_BATCH: usize = 1;
+    const FIRST_WINDOW: usize = 1;
 
     fn examine(&self, record: &[u8]) -> Result<Vec<u8>, Why> {
         let fits = if record.starts_with(MAGIC) {

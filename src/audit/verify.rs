@@ -5,28 +5,34 @@
 //! rules are those of `docs/format.md`, section "Verification".
 //!
 //! Records are fed in file order; [`Verifier::finish`] weighs what the files do not have. Time is in proportion to what is
-//! fed, and so is memory, by some hundred bytes a record in its place; whatever else an enemy puts in is bounded.
+//! fed. Memory is, by some hundred bytes an epoch, and by findings: of the records in their places eight bytes each are
+//! remembered in a file without a name (see [`super::spill`]). Whatever else an enemy puts in is bounded.
 #![forbid(unsafe_code)]
 
+mod epoch;
 mod evidence;
 mod lack;
+mod run;
 mod settle;
 
 pub use settle::{KnownGenesis, Report};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use memchr::memchr_iter;
 
+use self::epoch::{EpochState, Hole};
 use super::finding::{Finding, Kind as Finds, Summary};
 use super::ledger::Ledger;
 use super::place::{Located, Place, Places};
 use super::read::{Damage, Record};
+use super::spill::Spill;
 use crate::chain::{ChainKey, EpochKey, Kind};
-use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId, UsedEpoch, WriterId};
+use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId};
 use crate::record::open::{Opened, Seal};
 
 /// Records without a place are looked at again at the end, as long as their contents take no more than this, in bytes.
@@ -109,6 +115,12 @@ pub struct Verifier {
     strange_values: usize,
     /// A stream is trusted by now that was not when the last held lines were released.
     release_due: bool,
+    runs: Vec<run::Run>,
+    /// Digests of records, as far as they are not in memory, and how many of them are.
+    spill: Spill,
+    in_memory: usize,
+    /// Why something that was put away did not come back.
+    trouble: Option<io::Error>,
     findings: Vec<(Position, Finding)>,
     /// How many findings of a kind there are, and what was told beyond [`MAX_TOLD`] of them.
     told: HashMap<Finds, (u64, Option<Finding>)>,
@@ -171,67 +183,6 @@ struct Stream {
     settled: BTreeMap<u64, u32>,
 }
 
-/// What was seen of one epoch.
-#[derive(Default)]
-struct EpochState {
-    slots: Option<u32>,
-    writer: Option<WriterId>,
-    claimed: Option<Timestamp>,
-    before: Option<UsedEpoch>,
-    /// The length of the file that its writer found when it came to it with this epoch.
-    resumed: Option<u64>,
-    /// Where its first record but a genesis stands.
-    first: Option<Position>,
-    /// Where its last record in order ends.
-    last_end: u64,
-    /// The slot after the highest one seen.
-    next: u32,
-    /// Digests of the records seen, 0 for none.
-    digests: Vec<u64>,
-    holes: Vec<Hole>,
-    close: Option<u32>,
-    newest: Timestamp,
-}
-
-/// Slots that were passed over.
-#[derive(Clone, Copy, Debug)]
-struct Hole {
-    from: u32,
-    to: u32,
-    file: usize,
-    after: u64,
-    before: u64,
-}
-
-impl EpochState {
-    fn digest(&self, slot: u32) -> Option<u64> {
-        self.digests.get(slot as usize).copied().filter(|&digest| digest != 0)
-    }
-
-    fn see(&mut self, slot: u32, digest: u64) {
-        let at = slot as usize;
-        if self.digests.len() <= at {
-            self.digests.resize(at + 1, 0);
-        }
-        self.digests[at] = digest.max(1);
-    }
-
-    /// Takes a slot out of the holes, for a record from `offset` to `end` of a file. Whether it was in one; then, whether it
-    /// stands where the hole is.
-    fn fill(&mut self, slot: u32, file: usize, offset: u64, end: u64) -> Option<bool> {
-        let at = self.holes.iter().position(|hole| (hole.from..hole.to).contains(&slot))?;
-        let hole = self.holes.remove(at);
-        let fits = hole.file == file && hole.after <= offset && end <= hole.before;
-        let (before, after) = if fits { (offset, end) } else { (hole.before, hole.after) };
-        for part in [Hole { to: slot, before, ..hole }, Hole { from: slot + 1, after, ..hole }] {
-            if part.from < part.to {
-                self.holes.push(part);
-            }
-        }
-        Some(fits)
-    }
-}
-
 impl Verifier {
     /// A verifier that has seen nothing.
     pub fn new(trust: Trust) -> Self {
@@ -254,6 +205,10 @@ impl Verifier {
             censuses: Vec::new(),
             strange_values: 0,
             release_due: false,
+            runs: Vec::new(),
+            spill: Spill::default(),
+            in_memory: 0,
+            trouble: None,
             findings: Vec::new(),
             told: HashMap::new(),
             summary: Summary::default(),
@@ -340,6 +295,7 @@ impl Verifier {
 
     /// Begins a file; records and damage fed from now on are of it. Its number.
     pub fn begin_file(&mut self, path: PathBuf) -> usize {
+        self.end_runs();
         self.files.push(FileState { path, last_end: 0, headed: false, begun: false, begins_late: None });
         self.current = self.files.len() - 1;
         self.current
@@ -347,6 +303,7 @@ impl Verifier {
 
     /// Goes on in a file that was begun before.
     pub fn resume_file(&mut self, file: usize) {
+        self.end_runs();
         self.current = file;
     }
 
@@ -355,16 +312,34 @@ impl Verifier {
         self.damages.push((self.current, damage, false));
     }
 
+    /// Why the report cannot be relied on, where something that was put away on disk did not come back.
+    pub fn trouble(&mut self) -> Option<io::Error> {
+        self.trouble.take()
+    }
+
     /// Finds the place of a record.
-    pub fn record(&mut self, record: Record) -> Verdict {
-        let file = self.current;
-        if record.genesis.is_some() {
-            self.introduce(&record);
+    pub fn record(&mut self, record: &Record) -> Verdict {
+        if let Some(verdict) = self.follow(record) {
+            return verdict;
         }
-        match self.locate(&record.opened) {
-            Some((place, kind, rewrapped)) => self.place(file, &record, place, kind, rewrapped),
+        self.end_runs();
+        let file = self.current;
+        match self.locate(record) {
+            Some((place, kind, rewrapped)) => {
+                let verdict = self.place(file, record, place, kind, rewrapped);
+                if let (Verdict::InPlace(Kind::Line), Some((claim, slot))) = (verdict, &record.claim)
+                    && *slot == place.slot
+                {
+                    self.begin_run(claim, place);
+                }
+                verdict
+            }
             None => {
+                let record = record.kept();
                 let size = record.opened.body.len() + size_of::<Record>();
+                if self.unplaced_size + size > MAX_UNPLACED {
+                    self.place_late(false);
+                }
                 if self.unplaced_size + size <= MAX_UNPLACED {
                     self.unplaced_size += size;
                     self.unplaced.push((file, record));
@@ -376,7 +351,30 @@ impl Verifier {
         }
     }
 
-    fn locate(&mut self, opened: &Opened) -> Option<(Place, Kind, bool)> {
+    fn locate(&mut self, record: &Record) -> Option<(Place, Kind, bool)> {
+        let opened = &record.opened;
+        // Copies of a genesis stand at the head of every file.
+        if let Some(genesis) = record.genesis.filter(|_| self.introduce(record)) {
+            let place = Place { stream: self.by_genesis[&genesis], epoch: 0, slot: 0 };
+            if let Some(kind) = self.places.prove(opened, place) {
+                return Some((place, kind, false));
+            }
+        }
+        if let Some((claim, slot)) = &record.claim {
+            let namesakes = self.by_id.get(&claim.stream).into_iter().flatten().take(MAX_NAMESAKES);
+            let known = namesakes.copied().find(|&number| self.places.has_key(number, claim.epoch, &claim.key));
+            if let (Some(stream), Seal::Rfc9580 { kind, .. }) = (known, &opened.seal) {
+                let place = Place { stream, epoch: claim.epoch, slot: *slot };
+                self.places.was_proven(stream, claim.epoch, opened);
+                return Some((place, *kind, false));
+            }
+            // Nothing has to be made ready for what begins an epoch.
+            if *slot == 0
+                && let Some(found) = self.locate_by_word(opened)
+            {
+                return Some(found);
+            }
+        }
         let mut located = self.places.locate(opened);
         if matches!(located, Located::Nowhere | Located::Disproven(_)) {
             if let Some(found) = self.locate_by_word(opened) {
@@ -446,7 +444,8 @@ impl Verifier {
             return Verdict::Elsewhere;
         }
         let is_genesis = (epoch, slot) == (0, 0);
-        if is_genesis && self.streams[number].epochs.get(&0).is_some_and(|state| state.digest(0) == Some(record.digest.max(1))) {
+        let taken = self.digest(place);
+        if is_genesis && taken == Some(record.digest.max(1)) {
             self.files[file].headed |= record.offset == 0;
             self.summary.records += 1;
             self.files[file].last_end = record.offset + record.length;
@@ -454,13 +453,13 @@ impl Verifier {
         }
         let (id, slots) = (self.streams[number].id, self.streams[number].profile_slots);
         let last_end = self.files[file].last_end;
-        let state = self.streams[number].epochs.entry(epoch).or_default();
-        if let Some(taken) = state.digest(slot) {
+        if let Some(taken) = taken {
             let what = if taken == record.digest.max(1) { Finds::Duplicated } else { Finds::Forked };
             self.tell(what, file, record.offset, record.length, |finding| finding.of(id).slot(epoch, slot).count(1));
             return Verdict::Elsewhere;
         }
-        state.see(slot, record.digest);
+        self.see(place, record.digest);
+        let state = self.streams[number].epochs.entry(epoch).or_default();
         let mut reordered = false;
         if is_genesis {
             (state.slots, state.next) = (Some(slots), state.next.max(1));
@@ -512,6 +511,7 @@ impl Verifier {
         }
         let newest = self.streams[number].epochs[&epoch].newest;
         self.streams[number].newest = self.streams[number].newest.max(newest);
+        self.put_away(number, epoch);
         self.verdict(number, kind)
     }
 

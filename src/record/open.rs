@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
@@ -18,6 +19,7 @@ use super::{CONTROL_NAME, Cipher, Profile, seipd1};
 use crate::chain::{self, ChainSecret, EpochKey, Kind, Locator};
 
 /// The session key of an OpenPGP message: at most 32 bytes, erased when dropped.
+#[derive(Clone)]
 pub struct SessionKey {
     bytes: Zeroizing<[u8; 32]>,
     len: usize,
@@ -51,10 +53,54 @@ pub struct Opened {
     /// Seconds since 1970 of the sealing; `None` in the profile `age`, whose format has no room for it.
     pub date: Option<u32>,
     /// One line with its newline, or one control record.
-    pub body: Vec<u8>,
+    pub body: Body,
+}
+
+/// The content of a record, in memory of its own or in one piece with those of others that were opened along with it.
+#[derive(Clone, Default)]
+pub struct Body {
+    /// Nothing for an empty one.
+    bytes: Option<Arc<Vec<u8>>>,
+    range: Range<usize>,
+}
+
+impl Body {
+    /// A part of what several records share.
+    pub fn part_of(bytes: &Arc<Vec<u8>>, range: Range<usize>) -> Self {
+        debug_assert!(range.start <= range.end && range.end <= bytes.len());
+        Self { bytes: Some(Arc::clone(bytes)), range }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { bytes: Some(Arc::new(bytes)), range }
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.as_ref().map_or(&[], |bytes| &bytes[self.range.clone()])
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Body {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
 }
 
 /// The part of a record that carries its place, with what it takes to check it.
+#[derive(Clone)]
 pub enum Seal {
     /// Profile `rfc9580`.
     Rfc9580 {
@@ -114,13 +160,33 @@ pub enum Whereabouts {
 impl Opened {
     /// Opens a message whose encrypted data packet is a SEIPD v2. `pkesks_digest` is the SHA-256 of `message.pkesks`.
     pub fn seipd2(message: &Message<'_>, pkesks_digest: [u8; 32], session_key: &Arc<SessionKey>) -> Result<Self, OpenError> {
-        let packet = Seipd2::parse(message.seipd)?;
         let mut plain = Zeroizing::new(Vec::new());
-        packet.open(session_key.as_bytes(), &mut plain)?;
-        let literal = Literal::parse(&plain)?;
+        let (seal, date, body) = Self::seipd2_behind(message, pkesks_digest, session_key, &mut plain)?;
+        Ok(Self { seal, date: Some(date), body: plain[body].to_vec().into() })
+    }
+
+    /// As [`Opened::seipd2`], in parts: seal, date, and where the body stands in `plain`, to which the plain text is
+    /// appended. Where the record does not open, `plain` stays as it was.
+    pub fn seipd2_behind(
+        message: &Message<'_>,
+        pkesks_digest: [u8; 32],
+        session_key: &Arc<SessionKey>,
+        plain: &mut Vec<u8>,
+    ) -> Result<(Seal, u32, Range<usize>), OpenError> {
+        let (packet, start) = (Seipd2::parse(message.seipd)?, plain.len());
+        packet.append(session_key.as_bytes(), plain)?;
+        let text = &plain[start..];
+        let literal = match Literal::parse(text) {
+            Ok(literal) => literal,
+            Err(error) => {
+                plain.truncate(start);
+                return Err(error.into());
+            }
+        };
         let kind = if literal.name == CONTROL_NAME { Kind::Control } else { Kind::Line };
         let seal = Seal::Rfc9580 { salt: *packet.salt, session_key: Arc::clone(session_key), pkesks_digest, kind };
-        Ok(Self { seal, date: Some(literal.date), body: literal.body.to_vec() })
+        let from = start + literal.body_at(text);
+        Ok((seal, literal.date, from..from + literal.body.len()))
     }
 
     /// Opens a message whose encrypted data packet is a SEIPD v1. `pkesks_digest` is the SHA-256 of `message.pkesks`.
@@ -135,14 +201,14 @@ impl Opened {
         let literal = Literal::parse(&plain)?;
         let place = chain::parse_rfc4880_name(literal.name);
         let seal = Seal::Rfc4880 { place, session_key: Arc::clone(session_key), pkesks_digest };
-        Ok(Self { seal, date: Some(literal.date), body: literal.body.to_vec() })
+        Ok(Self { seal, date: Some(literal.date), body: literal.body.to_vec().into() })
     }
 
     /// Opens an age file.
     pub fn age(file: &AgeFile<'_>, file_key: &Zeroizing<[u8; FILE_KEY_LEN]>) -> Result<Self, AgeError> {
         let mut body = Vec::new();
         file.open(file_key, &mut body)?;
-        Ok(Self { seal: Seal::Age { nonce: *file.nonce, file_key: file_key.clone() }, date: None, body })
+        Ok(Self { seal: Seal::Age { nonce: *file.nonce, file_key: file_key.clone() }, date: None, body: body.into() })
     }
 
     /// Where the record says that it belongs; `None` where it carries no place at all, so that no writer of ours made it.
@@ -173,7 +239,7 @@ impl Opened {
         let tag = secret.tag(slot);
         let either = |matches: &dyn Fn(Kind) -> bool| [Kind::Line, Kind::Control].into_iter().find(|&kind| matches(kind));
         match &self.seal {
-            Seal::Rfc9580 { salt, kind, .. } => bool::from(chain::seipd2_salt(locator, &tag).ct_eq(salt)).then_some(*kind),
+            Seal::Rfc9580 { salt, kind, .. } => equal_salts(&chain::seipd2_salt(locator, &tag), salt).then_some(*kind),
             Seal::Rfc4880 { place, session_key, pkesks_digest } => {
                 let (place, mac) = place.as_ref()?;
                 let (session_key, date) = (session_key.as_bytes(), self.date?);
@@ -185,4 +251,11 @@ impl Opened {
             Seal::Age { nonce, file_key } => either(&|kind| chain::age_nonce(locator, &tag, kind, file_key).ct_eq(nonce).into()),
         }
     }
+}
+
+/// In constant time, and not byte by byte.
+fn equal_salts(one: &[u8; SALT_LEN], other: &[u8; SALT_LEN]) -> bool {
+    let halves = |salt: &[u8; SALT_LEN]| [0, 16].map(|at| u128::from_ne_bytes(salt[at..at + 16].try_into().expect("half of it")));
+    let ([one_a, one_b], [other_a, other_b]) = (halves(one), halves(other));
+    (one_a.ct_eq(&other_a) & one_b.ct_eq(&other_b)).into()
 }

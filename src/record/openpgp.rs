@@ -126,6 +126,16 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The same, faster, where the record begins with these PKESK packets, as those before it did, and no others; `None`
+    /// where it does not, or is not whole.
+    pub fn parse_behind(bytes: &'a [u8], pkesks: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(pkesks).filter(|_| !pkesks.is_empty())?;
+        let (packet_type, header, body) = read_header(rest).ok()?;
+        let len = pkesks.len() + header + body;
+        let seipd = rest.get(header..header + body).filter(|_| packet_type == SEIPD && len <= MAX_RECORD)?;
+        Some(Self { pkesks: &bytes[..pkesks.len()], seipd, len })
+    }
+
     /// The PKESK packets one by one, headers included.
     pub fn pkesks(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut rest = self.pkesks;
@@ -167,6 +177,11 @@ impl<'a> Literal<'a> {
 
     fn body_len(&self) -> usize {
         2 + self.name.len() + 4 + self.body.len()
+    }
+
+    /// Where the content begins in the bytes that it was read from with [`Literal::parse`].
+    pub fn body_at(&self, plain: &[u8]) -> usize {
+        read_header(plain).map_or(0, |(_, header, _)| header) + 2 + self.name.len() + 4
     }
 
     /// Reads the decrypted content of a record: one literal data packet, after which padding may follow (RFC 9580, 10.3).

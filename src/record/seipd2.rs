@@ -186,6 +186,12 @@ impl<'a> Seipd2<'a> {
     /// Decrypts into `plain`, which it replaces. Nothing is released unless all of it is authentic.
     pub fn open(&self, session_key: &[u8], plain: &mut Vec<u8>) -> Result<(), OpenError> {
         plain.clear();
+        self.append(session_key, plain)
+    }
+
+    /// As [`Seipd2::open`], behind what stands in `plain`, which stays as it was where the packet does not open.
+    pub fn append(&self, session_key: &[u8], plain: &mut Vec<u8>) -> Result<(), OpenError> {
+        let start = plain.len();
         if session_key.len() != self.cipher.key_len() {
             return Err(OpenError::Authentication);
         }
@@ -195,7 +201,8 @@ impl<'a> Seipd2<'a> {
             Cipher::Aes256 => self.open_chunks::<Aes256>(&key, plain),
         };
         if opened.is_err() {
-            plain.zeroize();
+            wipe(&mut plain[start..]);
+            plain.truncate(start);
         }
         opened
     }
@@ -206,18 +213,19 @@ impl<'a> Seipd2<'a> {
     {
         let (ocb, ad) = (key.ocb::<C>(), associated_data(key.cipher));
         let (chunks, end_tag) = self.chunks.split_last_chunk::<TAG_LEN>().expect("parse wants two tags");
+        let begin = plain.len();
         let last = chunks.len().div_ceil(CHUNK + TAG_LEN) - 1;
         for (index, chunk) in chunks.chunks(CHUNK + TAG_LEN).enumerate() {
             let (text, tag) = chunk.split_last_chunk::<TAG_LEN>().ok_or(OpenError::Authentication)?;
             // Room for all of it only when its beginning is right: a length that was announced may be wrong.
-            if index == 1 {
-                let mut whole = Vec::with_capacity(chunks.len());
+            if index == 1 && plain.capacity() - begin < chunks.len() {
+                let mut whole = Vec::with_capacity(begin + chunks.len());
                 whole.extend_from_slice(plain);
                 std::mem::replace(plain, whole).zeroize();
             }
             let start = plain.len();
             plain.extend_from_slice(text);
-            let end_ad = final_associated_data(key.cipher, plain.len());
+            let end_ad = final_associated_data(key.cipher, plain.len() - begin);
             let text = &mut plain[start..];
             if index == last {
                 ocb.open_last(index as u64, &ad, text, tag, &end_ad, end_tag)?;

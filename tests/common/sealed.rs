@@ -358,7 +358,7 @@ impl Log {
                 .place(&record)
                 .unwrap_or_else(|| panic!("record without place: file {number}, offset {}: {record:?}", record.offset));
             let content = match kind {
-                Kind::Line => Content::Line(record.opened.body.clone()),
+                Kind::Line => Content::Line(record.opened.body.to_vec()),
                 Kind::Control => Content::Control(Control::parse(&record.opened.body).expect("control records are JSON")),
             };
             if let Content::Control(Control { event: Event::Epoch(epoch), .. }) = &content {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Census, EpochState, Stream, Verifier};
+use super::epoch::EpochState;
+use super::{Census, Stream, Verifier};
 use crate::audit::ledger::KnownEpoch;
 use crate::audit::place::Place;
 use crate::chain::{MAX_SLOTS, Progress};
-use crate::control::{FoundProgress, Hex, StreamId, WriterId};
+use crate::control::{FoundProgress, Hex, StreamId, UsedEpoch, WriterId};
 
 /// An epoch that was claimed at most so long before the stream's newest record may still be in use.
 const OPEN: Duration = Duration::from_secs(11 * 60);
@@ -89,10 +90,13 @@ impl Verifier {
     /// Each epoch's first record says how much of the one before its writer has used.
     fn words_of_writers(&mut self, number: usize) -> OfStream {
         let mut evidence = OfStream::new();
-        let befores: Vec<_> = self.streams[number]
-            .epochs
+        let epochs = &self.streams[number].epochs;
+        // Of an epoch whose slots are all there nothing can be said that is not known.
+        let is_full =
+            |before: &UsedEpoch| epochs.get(&before.epoch).is_some_and(|state| state.is_full() && before.used <= state.next);
+        let befores: Vec<_> = epochs
             .iter()
-            .filter_map(|(&epoch, state)| state.before.filter(|before| before.epoch < epoch))
+            .filter_map(|(&epoch, state)| state.before.filter(|before| before.epoch < epoch && !is_full(before)))
             .collect();
         for before in befores {
             // Only who had the epoch's progress at that slot knows its value.
@@ -137,6 +141,10 @@ impl Verifier {
         taken.iter_mut().for_each(|epochs| epochs.sort_unstable());
         let (mut unseen, mut named) = (vec![0; self.streams.len()], HashMap::new());
         for ((number, epoch), tellings) in told {
+            // To find out for which slots values stand takes as many hashes; where all slots are there, none of it counts.
+            if self.streams[number].epochs.get(&epoch).is_some_and(EpochState::is_full) {
+                continue;
+            }
             let is_seen = self.streams[number].epochs.contains_key(&epoch);
             unseen[number] += usize::from(!is_seen);
             if (is_seen || unseen[number] <= MAX_UNSEEN) && self.places.is_within_reach(number, epoch) {

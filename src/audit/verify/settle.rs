@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::epoch::{EpochState, Hole};
 use super::evidence::{Latest, OfStream};
 use super::lack::Lack;
-use super::{EpochState, Position, Stream, TornTold, Verifier};
+use super::{MAX_UNPLACED, Position, Stream, TornTold, Verifier};
 use crate::audit::finding::{Finding, Kind as Finds, Severity, Summary};
 use crate::audit::ledger::{KnownEpoch, KnownStream, Ledger};
-use crate::audit::place::{Located, Place};
-use crate::audit::read::{Damage, Why};
+use crate::audit::place::{Located, Place, Wanted};
+use crate::audit::read::{Damage, Record, Why};
 use crate::chain::MAX_SLOTS;
 use crate::control::{GenesisFingerprint, SecretHex};
 use crate::record::age::AgeFile;
+use crate::record::open::Whereabouts;
 use crate::record::openpgp::{Malformed, Message};
 use crate::record::seipd2::Seipd2;
 use crate::record::{MAX_RECORD, framing};
@@ -56,7 +58,8 @@ pub struct KnownGenesis {
 impl Verifier {
     /// Weighs what is there and what is not. Nothing can be fed any more.
     pub fn finish(mut self) -> Report {
-        self.second_chance();
+        self.end_runs();
+        self.place_late(true);
         self.anchor();
         let mut damages = std::mem::take(&mut self.damages);
         damages.sort_by_key(|(file, damage, _)| (*file, damage.offset));
@@ -75,45 +78,59 @@ impl Verifier {
         self.report()
     }
 
-    /// Records that had no place may have one now that all epochs are known.
-    fn second_chance(&mut self) {
+    /// Records that had no place may have one now that more epochs are known: at the end, or because there is no room for
+    /// more of them.
+    pub(super) fn place_late(&mut self, at_end: bool) {
+        if self.unplaced.is_empty() && self.damages.is_empty() {
+            return;
+        }
         self.places.widen();
+        let mut wanted = Wanted::default();
+        self.unplaced.iter().for_each(|(_, record)| wanted.add(record.opened.locator()));
+        self.places.recall(&wanted);
         let mut unplaced = Vec::new();
         for (file, record) in std::mem::take(&mut self.unplaced) {
-            match self.locate(&record.opened) {
+            match self.locate(&record) {
                 Some((place, kind, rewrapped)) => {
                     self.place(file, &record, place, kind, rewrapped);
                 }
                 None => unplaced.push((file, record)),
             }
         }
+        self.unplaced_size = 0;
         // What shows a place that no other record proves was changed there; of all others somebody else is the author.
         for (file, record) in unplaced {
             let place = match self.places.locate(&record.opened) {
                 Located::Disproven(place) if !self.is_filled(place) => Some(place),
                 _ => None,
             };
+            let size = record.opened.body.len() + size_of::<Record>();
             match place {
-                Some(place) => self.see_altered(place, file, record.offset, record.length),
-                None => self.tell(Finds::Foreign, file, record.offset, record.length, |finding| finding.count(1)),
+                // Another record may come yet that proves it.
+                Some(_) if !at_end && self.unplaced_size + size <= MAX_UNPLACED / 2 => {
+                    self.unplaced_size += size;
+                    self.unplaced.push((file, record));
+                }
+                Some(place) if at_end => self.see_altered(place, file, record.offset, record.length),
+                _ => self.tell(Finds::Foreign, file, record.offset, record.length, |finding| finding.count(1)),
             }
         }
     }
 
-    fn is_filled(&self, place: Place) -> bool {
-        self.streams[place.stream].epochs.get(&place.epoch).is_some_and(|state| state.digest(place.slot).is_some())
+    fn is_filled(&mut self, place: Place) -> bool {
+        self.digest(place).is_some()
     }
 
     /// A record is there that shows its place, in whatever condition: from here on the slot counts as seen.
     fn see_altered(&mut self, place: Place, file: usize, offset: u64, length: u64) {
+        self.see(place, u64::MAX);
         let stream = &mut self.streams[place.stream];
         let id = stream.id;
         let state = stream.epochs.entry(place.epoch).or_default();
-        state.see(place.slot, u64::MAX);
         if state.fill(place.slot, file, offset, offset + length).is_none() && place.slot >= state.next {
             if place.slot > state.next {
                 let (from, to, after) = (state.next, place.slot, state.last_end);
-                state.holes.push(super::Hole { from, to, file, after, before: offset });
+                state.holes.push(Hole { from, to, file, after, before: offset });
             }
             state.next = place.slot + 1;
         }
@@ -129,16 +146,27 @@ impl Verifier {
 
     /// A record that does not open may still show its place: salt and nonce stand in the clear.
     fn name_by_locator(&mut self, damages: &mut [(usize, Damage, bool)]) {
-        for (file, damage, named) in damages {
-            let Some(place) = self.visible_place(*file, damage) else { continue };
-            if !self.is_filled(place) {
+        let shown: Vec<_> = damages.iter().map(|(file, damage, _)| self.shown_place(*file, damage)).collect();
+        let mut wanted = Wanted::default();
+        shown.iter().for_each(|&shown| wanted.add(shown));
+        self.places.recall(&wanted);
+        for ((file, damage, named), shown) in damages.iter_mut().zip(shown) {
+            let place = match shown {
+                Some(Whereabouts::Locator(locator)) => self.places.look_up(&locator).first().copied(),
+                Some(Whereabouts::Prefix(prefix)) => match self.places.look_up_prefix(prefix)[..] {
+                    [place] => Some(place),
+                    _ => None,
+                },
+                None => None,
+            };
+            if let Some(place) = place.filter(|&place| !self.is_filled(place)) {
                 *named = true;
                 self.see_altered(place, *file, damage.offset, damage.length);
             }
         }
     }
 
-    fn visible_place(&mut self, file: usize, damage: &Damage) -> Option<Place> {
+    fn shown_place(&self, file: usize, damage: &Damage) -> Option<Whereabouts> {
         if damage.heads != 1 || damage.length > 2 * MAX_RECORD as u64 || damage.why == Why::CutShort {
             return None;
         }
@@ -148,14 +176,9 @@ impl Verifier {
             if message.len != bytes.len() {
                 return None;
             }
-            let salt = Seipd2::parse(message.seipd).ok()?.salt;
-            return self.places.look_up(salt.first_chunk()?).first().copied();
+            return Seipd2::parse(message.seipd).ok()?.salt.first_chunk().copied().map(Whereabouts::Locator);
         }
-        let prefix = *AgeFile::parse(&bytes).ok()?.nonce.first_chunk()?;
-        match self.places.look_up_prefix(prefix)[..] {
-            [place] => Some(place),
-            _ => None,
-        }
+        AgeFile::parse(&bytes).ok()?.nonce.first_chunk().copied().map(Whereabouts::Prefix)
     }
 
     /// The damaged bytes without their framing, if they are a line of base64.
