@@ -163,9 +163,8 @@ impl Wrapped {
 
 impl PartialEq for Wrapped {
     fn eq(&self, other: &Self) -> bool {
-        let same_key = || {
-            Arc::ptr_eq(&self.session_key, &other.session_key) || self.session_key.as_bytes() == other.session_key.as_bytes()
-        };
+        let same_key =
+            || Arc::ptr_eq(&self.session_key, &other.session_key) || self.session_key.as_bytes() == other.session_key.as_bytes();
         self.digest == other.digest && same_key()
     }
 }

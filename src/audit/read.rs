@@ -21,11 +21,11 @@ use super::scan::{Examine, Piece, Scanner, each};
 use crate::chain::Kind;
 use crate::control::{Control, Event, GenesisFingerprint};
 use crate::identity::Identities;
-use crate::record::Framing;
 use crate::record::age::{AgeFile, MAGIC};
 use crate::record::open::{Body, Opened, Seal, SessionKey};
 use crate::record::openpgp::Message;
 use crate::record::seipd2::Seipd2;
+use crate::record::{Cipher, Framing};
 
 /// So many session keys are kept, and as many failures.
 const MAX_CACHED: usize = 4096;
@@ -42,8 +42,9 @@ pub struct Opener<'i> {
     identities: &'i Identities,
     hasher: Hasher,
     learned: Mutex<Learned>,
-    /// By the SHA-256 of PKESK packets.
-    wrapped: Mutex<HashMap<[u8; 32], Arc<Wrapped>>>,
+    /// By the SHA-256 of PKESK packets, and the cipher: a session key is one for a cipher, and who copies the packets in
+    /// front of something with another one must not spoil what they wrap.
+    wrapped: Mutex<HashMap<([u8; 32], Cipher), Arc<Wrapped>>>,
     tables: Tables,
     work: Work,
     /// The session key of the record that was accepted last.
@@ -168,18 +169,18 @@ impl<'i> Opener<'i> {
     /// What the PKESK packets with this digest give, from the cache where it is there.
     fn unwrap(&self, message: &Message<'_>, digest: [u8; 32]) -> Result<Arc<Wrapped>, Why> {
         let wrapped = || self.wrapped.lock().expect("no thread panics while it holds the lock");
-        let known = wrapped().get(&digest).filter(|entry| entry.session_key.get().is_some()).cloned();
+        let cipher = Seipd2::parse(message.seipd).map_err(|_| Why::DoesNotOpen)?.cipher;
+        let known = wrapped().get(&(digest, cipher)).filter(|entry| entry.session_key.get().is_some()).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
         self.check(message)?;
-        let cipher = Seipd2::parse(message.seipd).map_err(|_| Why::DoesNotOpen)?.cipher;
         let entry = {
             let mut wrapped = wrapped();
             if wrapped.len() >= MAX_CACHED {
                 wrapped.clear();
             }
-            Arc::clone(wrapped.entry(digest).or_default())
+            Arc::clone(wrapped.entry((digest, cipher)).or_default())
         };
         // Other threads wait for it instead of doing the same.
         entry.session_key.get_or_init(|| {
@@ -214,6 +215,8 @@ struct Desk<'o, 'i> {
 
 struct OnDesk {
     pkesks: Vec<u8>,
+    /// As the SEIPD packet names it.
+    cipher: Option<u8>,
     digest: [u8; 32],
     session_key: Option<Arc<SessionKey>>,
     wrapped: Arc<Wrapped>,
@@ -242,7 +245,8 @@ impl<'o, 'i> Desk<'o, 'i> {
 
     fn open_seipd2(&mut self, record: &[u8], message: &Message<'_>) -> Result<(Told, Range<usize>), Why> {
         let opener = self.opener;
-        match self.epochs.iter().position(|epoch| epoch.pkesks == message.pkesks) {
+        let cipher = message.seipd.get(1).copied();
+        match self.epochs.iter().position(|epoch| epoch.cipher == cipher && epoch.pkesks == message.pkesks) {
             Some(0) => {}
             Some(at) => self.epochs[..=at].rotate_right(1),
             None => {
@@ -250,7 +254,8 @@ impl<'o, 'i> Desk<'o, 'i> {
                 let wrapped = opener.unwrap(message, digest)?;
                 let session_key = wrapped.session_key.get().cloned().flatten().map(Arc::new);
                 self.epochs.truncate(MAX_DESK - 1);
-                self.epochs.insert(0, OnDesk { pkesks: message.pkesks.to_vec(), digest, session_key, wrapped, prover: None });
+                self.epochs
+                    .insert(0, OnDesk { pkesks: message.pkesks.to_vec(), cipher, digest, session_key, wrapped, prover: None });
             }
         }
         let epoch = &mut self.epochs[0];
