@@ -71,8 +71,7 @@ pub fn digest_of_digest(value: &mut [u8; HASH_LEN]) {
     }
 }
 
-/// HMAC keyed for sixteen messages, with one key or a key for each.
-#[derive(Clone)]
+/// HMAC keyed for sixteen messages, with one key or a key for each. Erased when dropped.
 pub struct Hmac {
     inner: State,
     outer: State,
@@ -119,6 +118,19 @@ impl Hmac {
         block[0] = Words(std::array::from_fn(|lane| from + lane as u32));
         self.code(block, 4)
     }
+}
+
+impl Drop for Hmac {
+    fn drop(&mut self) {
+        (self.inner, self.outer) = ([Words::same(0); 8], [Words::same(0); 8]);
+        zeroize::optimization_barrier(self);
+    }
+}
+
+/// A value of 32 bytes for each message, word by word.
+pub fn values<'a>(value: impl Fn(usize) -> &'a [u8; HASH_LEN]) -> State {
+    let values: [_; LANES] = std::array::from_fn(|lane| value(lane).as_chunks().0);
+    std::array::from_fn(|at| Words(std::array::from_fn(|lane| u32::from_be_bytes(values[lane][at]))))
 }
 
 /// The bytes of one message's hash value.

@@ -11,9 +11,10 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::chain::{ChainKey, ChainSecret, EpochKey, Kind, Locator, Locators, MAX_SLOTS, MIN_SLOTS};
+use crate::chain::{self, ChainKey, ChainSecret, EpochKey, Kind, Locator, Locators, MAX_SLOTS, MIN_SLOTS, Tag};
 use crate::control::{Control, Event, StreamId};
-use crate::record::open::Opened;
+use crate::record::open::{Opened, Whereabouts};
+use crate::sha256::{self, Compress, LANES, State};
 
 /// So many tables are kept.
 const MAX_TABLES: usize = 16;
@@ -99,8 +100,13 @@ const FREE: u16 = u16::MAX;
 
 impl Table {
     /// Of the first `slots` slots.
-    fn new(locators: &Locators, slots: u32) -> Self {
-        let locators: Vec<Locator> = (0..slots.div_ceil(4)).flat_map(|quad| locators.quad(quad)).collect();
+    fn new(locators: &Locators, slots: u32, compress: Compress) -> Self {
+        let (many, groups) = (locators.many(compress), 0..slots.div_ceil(LANES as u32 * 4));
+        let locators = groups.flat_map(|group| {
+            let quads = many.numbers(group * LANES as u32);
+            (0..4).flat_map(move |group| chain::locators(&quads, group))
+        });
+        let locators: Vec<Locator> = locators.take(slots.next_multiple_of(4) as usize).collect();
         let mut table = Self { index: vec![FREE; (locators.len() * 2).next_power_of_two()], locators };
         for slot in 0..table.locators.len() {
             let free = table.probe(&table.locators[slot]).find(|&at| table.index[at] == FREE).expect("half of all are free");
@@ -129,17 +135,17 @@ impl Table {
 
 /// The tables of all claims of a run.
 pub struct Tables {
+    compress: Compress,
     credit: AtomicI64,
     made: Mutex<VecDeque<Arc<Claim>>>,
 }
 
-impl Default for Tables {
-    fn default() -> Self {
-        Self { credit: AtomicI64::new(FIRST_CREDIT), made: Mutex::default() }
-    }
-}
-
 impl Tables {
+    /// None yet.
+    pub fn new(compress: Compress) -> Self {
+        Self { compress, credit: AtomicI64::new(FIRST_CREDIT), made: Mutex::default() }
+    }
+
     /// The slots of a claim as far as it is worth it. More of them where `more` is asked for.
     fn get(&self, claim: &Arc<Claim>, more: bool) -> Arc<Table> {
         let mut table = claim.table();
@@ -156,7 +162,7 @@ impl Tables {
             backed
         };
         if slots as usize > have {
-            *table = Arc::new(Table::new(&claim.locators, slots));
+            *table = Arc::new(Table::new(&claim.locators, slots, self.compress));
             let made = Arc::clone(&table);
             drop(table);
             self.remember(claim);
@@ -182,6 +188,9 @@ pub struct Prover {
     /// What is claimed.
     pub claim: Arc<Claimed>,
     table: Option<Arc<Table>>,
+    many: sha256::Hmac,
+    /// Of sixteen slots from the first one on.
+    tags: Option<(u32, State)>,
     next: u32,
     proven: u32,
     misses: u32,
@@ -189,12 +198,15 @@ pub struct Prover {
 
 impl Prover {
     /// Begins anywhere in the epoch.
-    pub fn new(claim: &Arc<Claim>) -> Self {
-        Self { claim: Arc::new(Claimed(Arc::clone(claim))), table: None, next: 0, proven: 0, misses: 0 }
+    pub fn new(claim: &Arc<Claim>, compress: Compress) -> Self {
+        let (many, claim) = (claim.secret.many(compress), Arc::new(Claimed(Arc::clone(claim))));
+        Self { claim, table: None, many, tags: None, next: 0, proven: 0, misses: 0 }
     }
 
-    /// The slot that a record proves.
-    pub fn prove(&mut self, opened: &Opened, locator: &Locator, tables: &Tables) -> Option<u32> {
+    /// The slot that a record of the profile `rfc9580` proves.
+    pub fn prove(&mut self, opened: &Opened, tables: &Tables) -> Option<u32> {
+        let Some(Whereabouts::Locator(locator)) = opened.locator() else { return None };
+        let locator = &locator;
         let table = self.table.get_or_insert_with(|| tables.get(&self.claim.0, false));
         let slot = match table.locators.get(self.next as usize) {
             Some(next) if next == locator => Some(self.next),
@@ -212,9 +224,24 @@ impl Prover {
                 self.table.insert(tables.get(&self.claim.0, true)).find(locator)?
             }
         };
-        opened.proves_with(slot, locator, &self.claim.secret)?;
+        opened.proves_by(locator, &self.tag(slot))?;
         (self.next, self.proven) = (slot + 1, self.proven + 1);
         Some(slot)
+    }
+
+    /// Where records follow each other, sixteen are made at once.
+    fn tag(&mut self, slot: u32) -> Tag {
+        let of = |tags: &(u32, State)| {
+            let lane = slot.checked_sub(tags.0).filter(|&lane| lane < LANES as u32)?;
+            Some(Tag::from_bytes(sha256::lane(&tags.1, lane as usize)))
+        };
+        if let Some(tag) = self.tags.as_ref().and_then(of) {
+            return tag;
+        }
+        if slot != self.next {
+            return self.claim.secret.tag(slot);
+        }
+        of(self.tags.insert((slot, self.many.numbers(slot)))).expect("it is the first of them")
     }
 
     /// Accounts for the records that were proven since it was done last.

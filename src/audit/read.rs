@@ -4,28 +4,35 @@
 //! not say whether it stands where it belongs: that is the verifier's business.
 #![forbid(unsafe_code)]
 
+mod desk;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use memchr::{memchr, memchr_iter};
 use sha2::{Digest, Sha256};
 
-use super::claim::{Claim, Claimed, Prover, Tables};
+use self::desk::Desk;
+use super::claim::{Claim, Claimed, Tables};
 use super::digest::Hasher;
 use super::heads::Heads;
 use super::pool::Pool;
 pub use super::scan::{Damage, Why};
-use super::scan::{Examine, Piece, Scanner, each};
+use super::scan::{Examine, Piece, Scanner, unframe};
 use crate::chain::Kind;
 use crate::control::{Control, Event, GenesisFingerprint};
+use crate::host::processor::{processor, read_chunks};
 use crate::identity::Identities;
 use crate::record::age::{AgeFile, MAGIC};
 use crate::record::open::{Body, Opened, Seal, SessionKey};
 use crate::record::openpgp::Message;
-use crate::record::seipd2::Seipd2;
+use crate::record::seal::Processor;
+use crate::record::seipd2::{ReadChunks, Seipd2};
 use crate::record::{Cipher, Framing};
+use crate::sha256::Compress;
 
 /// So many session keys are kept, and as many failures.
 const MAX_CACHED: usize = 4096;
@@ -33,9 +40,6 @@ const MAX_CACHED: usize = 4096;
 const MAX_UNENDED: usize = 4096;
 /// So many session keys are tried on a record whose PKESK packets give none.
 const MAX_RECENT: usize = 4;
-
-/// So many PKESK packets are known by their bytes while one job is done.
-const MAX_DESK: usize = 16;
 
 /// Opens records. One serves all files of a run, so that session keys and heads known from one help with the next.
 pub struct Opener<'i> {
@@ -47,6 +51,8 @@ pub struct Opener<'i> {
     wrapped: Mutex<HashMap<([u8; 32], Cipher), Arc<Wrapped>>>,
     tables: Tables,
     work: Work,
+    compress: Compress,
+    read_chunks: ReadChunks,
     /// The session key of the record that was accepted last.
     latest: AtomicU64,
 }
@@ -86,6 +92,8 @@ pub struct Record {
     pub genesis: Option<GenesisFingerprint>,
     /// What it held.
     pub opened: Opened,
+    /// How many lines end in it, or 1: a record may hold a piece of a line, or several lines.
+    pub lines: u32,
     /// Its own PKESK packets gave no key; a session key known from other records of its epoch opened it.
     pub salvaged: bool,
     /// The epoch that the first record with its PKESK packets claims, and the slot in it that this one proves.
@@ -94,8 +102,8 @@ pub struct Record {
 
 impl Record {
     fn new(offset: u64, length: u64, told: Told) -> Self {
-        let Told { digest, genesis, opened, salvaged, claim } = told;
-        Self { offset, length, digest, genesis: genesis.map(|genesis| *genesis), opened, salvaged, claim }
+        let Told { digest, genesis, opened, lines, salvaged, claim } = told;
+        Self { offset, length, digest, genesis: genesis.map(|genesis| *genesis), opened, lines, salvaged, claim }
     }
 
     /// What of it is worth keeping where it has no place yet, in memory of its own: what its seal is checked with.
@@ -126,13 +134,16 @@ impl<'i> Opener<'i> {
     /// Opens with these secret keys.
     pub fn new(identities: &'i Identities) -> Self {
         let heads = Arc::new(Heads::new(&identities.marks()));
+        let Processor { compress, .. } = processor();
         Self {
             identities,
             hasher: Hasher::default(),
             learned: Mutex::new(Learned { heads, recent: VecDeque::new() }),
             wrapped: Mutex::default(),
-            tables: Tables::default(),
+            tables: Tables::new(compress),
             work: Work::default(),
+            compress,
+            read_chunks: read_chunks(),
             latest: AtomicU64::new(0),
         }
     }
@@ -194,7 +205,8 @@ impl<'i> Opener<'i> {
         // What has another kind by its seal is only hashed in vain.
         let genesis = control(&opened).is_some_and(|control| matches!(control.event, Event::Genesis(_)));
         let genesis = genesis.then(|| Box::new(GenesisFingerprint::of(record)));
-        Told { digest: self.hasher.digest(record), genesis, opened, salvaged, claim: None }
+        let lines = count_lines(&opened.body);
+        Told { digest: self.hasher.digest(record), genesis, opened, lines, salvaged, claim: None }
     }
 }
 
@@ -204,98 +216,12 @@ fn control(opened: &Opened) -> Option<Control> {
     (!is_line && opened.body.starts_with(b"{")).then(|| Control::parse(&opened.body)).flatten()
 }
 
-/// What one thread has at hand while it opens records that follow each other. Their plain texts stand in one piece, and
-/// what they share is counted for them alone: counting with other threads would make each wait for all.
-struct Desk<'o, 'i> {
-    opener: &'o Opener<'i>,
-    plain: Vec<u8>,
-    /// The one used last first.
-    epochs: Vec<OnDesk>,
-}
-
-struct OnDesk {
-    pkesks: Vec<u8>,
-    /// As the SEIPD packet names it.
-    cipher: Option<u8>,
-    digest: [u8; 32],
-    session_key: Option<Arc<SessionKey>>,
-    wrapped: Arc<Wrapped>,
-    prover: Option<Prover>,
-}
-
-impl<'o, 'i> Desk<'o, 'i> {
-    fn new(opener: &'o Opener<'i>, room: usize) -> Self {
-        Self { opener, plain: Vec::with_capacity(room), epochs: Vec::new() }
-    }
-
-    /// Opens a record; and where in `plain` its body stands, if it does.
-    fn open(&mut self, record: &[u8]) -> Result<(Told, Option<Range<usize>>), Why> {
-        if record.starts_with(MAGIC) {
-            return self.opener.open_age(record).map(|opened| (self.opener.told(record, opened, false), None));
+fn count_lines(body: &[u8]) -> u32 {
+    match memchr(b'\n', body) {
+        Some(at) if at + 1 < body.len() => {
+            u32::try_from(memchr_iter(b'\n', body).count()).expect("a record has far less than 4 GiB")
         }
-        let alike = self.epochs.first().and_then(|epoch| Message::parse_behind(record, &epoch.pkesks));
-        let message = alike.or_else(|| Message::parse(record).ok());
-        let message = message.filter(|message| message.len == record.len()).ok_or(Why::NotARecord)?;
-        match message.seipd.first() {
-            Some(2) => self.open_seipd2(record, &message).map(|(told, body)| (told, Some(body))),
-            Some(1) => self.opener.open_seipd1(&message).map(|opened| (self.opener.told(record, opened, false), None)),
-            _ => Err(Why::NotARecord),
-        }
-    }
-
-    fn open_seipd2(&mut self, record: &[u8], message: &Message<'_>) -> Result<(Told, Range<usize>), Why> {
-        let opener = self.opener;
-        let cipher = message.seipd.get(1).copied();
-        match self.epochs.iter().position(|epoch| epoch.cipher == cipher && epoch.pkesks == message.pkesks) {
-            Some(0) => {}
-            Some(at) => self.epochs[..=at].rotate_right(1),
-            None => {
-                let digest = Sha256::digest(message.pkesks).into();
-                let wrapped = opener.unwrap(message, digest)?;
-                let session_key = wrapped.session_key.get().cloned().flatten().map(Arc::new);
-                self.epochs.truncate(MAX_DESK - 1);
-                self.epochs
-                    .insert(0, OnDesk { pkesks: message.pkesks.to_vec(), cipher, digest, session_key, wrapped, prover: None });
-            }
-        }
-        let epoch = &mut self.epochs[0];
-        let session_key = epoch.session_key.as_ref().ok_or(Why::NoKey)?;
-        let (seal, date, body) =
-            Opened::seipd2_behind(message, epoch.digest, session_key, &mut self.plain).map_err(|_| Why::DoesNotOpen)?;
-        let mut opened = Opened { seal, date: Some(date), body: Body::default() };
-        let Seal::Rfc9580 { kind, salt, .. } = &opened.seal else { unreachable!("it was made just now") };
-        let (kind, locator) = (*kind, *salt.first_chunk().expect("a salt is longer"));
-        let mut genesis = None;
-        if kind == Kind::Control
-            && let Some(control) = Control::parse(&self.plain[body.clone()])
-        {
-            genesis = matches!(control.event, Event::Genesis(_)).then(|| Box::new(GenesisFingerprint::of(record)));
-            if matches!(control.event, Event::Genesis(_) | Event::Epoch(_)) && epoch.wrapped.claim.get().is_none() {
-                opened.body = self.plain[body.clone()].to_vec().into();
-                Claim::of(&opened, &control).map(|claim| epoch.wrapped.claim.set(Arc::new(claim)));
-            }
-        }
-        if epoch.prover.is_none() {
-            epoch.prover = epoch.wrapped.claim.get().map(Prover::new);
-        }
-        let claim = epoch.prover.as_mut().and_then(|prover| {
-            let slot = prover.prove(&opened, &locator, &opener.tables)?;
-            Some((Arc::clone(&prover.claim), slot))
-        });
-        Ok((Told { digest: opener.hasher.digest(record), genesis, opened, salvaged: false, claim }, body))
-    }
-
-    /// Gives the records their bodies.
-    fn finish(mut self, bodies: Vec<(usize, Range<usize>)>, told: &mut [Option<Result<Told, Why>>]) {
-        for prover in self.epochs.iter_mut().filter_map(|epoch| epoch.prover.as_mut()) {
-            prover.settle(&self.opener.tables);
-        }
-        let plain = Arc::new(self.plain);
-        for (at, body) in bodies {
-            if let Some(Some(Ok(told))) = told.get_mut(at) {
-                told.opened.body = Body::part_of(&plain, body);
-            }
-        }
+        _ => 1,
     }
 }
 
@@ -304,6 +230,7 @@ pub struct Told {
     digest: u64,
     genesis: Option<Box<GenesisFingerprint>>,
     opened: Opened,
+    lines: u32,
     salvaged: bool,
     claim: Option<(Arc<Claimed>, u32)>,
 }
@@ -317,20 +244,13 @@ impl Examine for Opener<'_> {
     }
 
     fn examine_all(&self, bytes: &[u8], cut: &[Range<usize>], framed: Framing) -> Vec<Option<Result<Told, Why>>> {
-        let (mut desk, mut told, mut bodies) = (Desk::new(self, bytes.len()), Vec::with_capacity(cut.len()), Vec::new());
-        bodies.reserve(cut.len());
-        each(bytes, cut, framed, |record| {
-            let opened = record.map(|record| desk.open(record?));
-            told.push(opened.map(|opened| {
-                opened.map(|(record, body)| {
-                    bodies.extend(body.map(|body| (told.len(), body)));
-                    record
-                })
-            }));
-        });
+        let (bytes, candidates) = unframe(bytes, cut, framed);
+        let mut desk = Desk::new(self, bytes.len(), candidates.len());
+        for candidate in candidates {
+            desk.take(candidate.map(|range| Ok(&bytes[range?])));
+        }
         self.work.candidates.fetch_add(cut.len() as u64, Ordering::Relaxed);
-        desk.finish(bodies, &mut told);
-        told
+        desk.finish()
     }
 
     fn again(&self, record: &[u8], why: Why, later: &mut dyn Iterator<Item = &Told>) -> Option<Told> {

@@ -5,6 +5,7 @@
 //! claims is believed only once the record is accepted. What makes a candidate a record is the examiner's business.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -75,9 +76,8 @@ pub trait Examine: Sync {
 
     /// The same for candidates in `bytes` that follow each other; nothing for an empty line.
     fn examine_all(&self, bytes: &[u8], cut: &[Range<usize>], framed: Framing) -> Vec<Option<Result<Self::Out, Why>>> {
-        let mut results = Vec::with_capacity(cut.len());
-        each(bytes, cut, framed, |record| results.push(record.map(|record| self.examine(record?))));
-        results
+        let (bytes, candidates) = unframe(bytes, cut, framed);
+        candidates.into_iter().map(|candidate| candidate.map(|range| self.examine(&bytes[range?]))).collect()
     }
 
     /// Another chance, with what later candidates gave.
@@ -221,12 +221,14 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         if self.end_of_input || self.buf.len() - self.cut >= ahead {
             return Ok(());
         }
-        // Some of what was dealt with stays: a record may begin before the mark that finds it.
+        // Some of what was dealt with stays: a record may begin before the mark that finds it. Moving the rest has to be worth it.
         let drop = self.pos.saturating_sub(KEEP);
-        self.buf.drain(..drop);
-        self.base += drop as u64;
-        self.pos -= drop;
-        self.cut -= drop;
+        if drop / 4 >= self.buf.len() - drop {
+            self.buf.drain(..drop);
+            self.base += drop as u64;
+            self.pos -= drop;
+            self.cut -= drop;
+        }
         let wanted = (ahead + AHEAD).div_ceil(BLOCK) * BLOCK - (self.buf.len() - self.cut);
         self.buf.reserve(wanted);
         let got = (&mut self.input).take(wanted as u64).read_to_end(&mut self.buf)?;
@@ -636,20 +638,28 @@ fn examine_text<E: Examine>(examiner: &E, text: &[u8], record: &mut Vec<u8>) -> 
     if framing::read_line(text, record) { examiner.examine(record) } else { Err(Why::NotARecord) }
 }
 
-/// Calls `judge` with each of the candidates that were cut from `bytes`, without framing.
-pub fn each(bytes: &[u8], cut: &[Range<usize>], framed: Framing, mut judge: impl FnMut(Option<Result<&[u8], Why>>)) {
-    let mut record = Vec::new();
-    for range in cut {
-        let candidate = &bytes[range.clone()];
-        match framed {
-            Framing::Binary => judge(Some(Ok(candidate))),
-            Framing::Base64 if candidate.is_empty() => judge(None),
-            Framing::Base64 => {
-                let is_text = framing::read_line(candidate, &mut record);
-                judge(Some(if is_text { Ok(&record) } else { Err(Why::NotARecord) }));
-            }
-        }
+/// What stands in framed candidates.
+pub type Unframed = Vec<Option<Result<Range<usize>, Why>>>;
+
+/// The candidates that were cut from `bytes`, without framing, and where they stand then; nothing for an empty line.
+pub fn unframe<'b>(bytes: &'b [u8], cut: &[Range<usize>], framed: Framing) -> (Cow<'b, [u8]>, Unframed) {
+    if framed == Framing::Binary {
+        return (Cow::Borrowed(bytes), cut.iter().map(|range| Some(Ok(range.clone()))).collect());
     }
+    let (mut all, mut record) = (Vec::with_capacity(bytes.len() / 4 * 3), Vec::new());
+    let ranges = cut.iter().map(|range| {
+        let candidate = &bytes[range.clone()];
+        (!candidate.is_empty()).then(|| {
+            let start = all.len();
+            if !framing::read_line(candidate, &mut record) {
+                return Err(Why::NotARecord);
+            }
+            all.extend_from_slice(&record);
+            Ok(start..all.len())
+        })
+    });
+    let ranges = ranges.collect();
+    (Cow::Owned(all), ranges)
 }
 
 /// Accepts, for its head, the first good one from `from` on of what was examined already.

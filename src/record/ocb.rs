@@ -340,9 +340,7 @@ fn encrypt<B: BlockCipherEncBackend<BlockSize = U16>>(cipher: &B, blocks: &mut [
     for group in groups {
         cipher.encrypt_par_blocks(group);
     }
-    for block in rest {
-        cipher.encrypt_block(block);
-    }
+    cipher.encrypt_tail_blocks(rest);
 }
 
 #[inline(always)]
@@ -351,9 +349,7 @@ fn decrypt<B: BlockCipherDecBackend<BlockSize = U16>>(cipher: &B, blocks: &mut [
     for group in groups {
         cipher.decrypt_par_blocks(group);
     }
-    for block in rest {
-        cipher.decrypt_block(block);
-    }
+    cipher.decrypt_tail_blocks(rest);
 }
 
 /// As `Zeroize` for slices, which writes byte by byte, but at the speed of memset.

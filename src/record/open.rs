@@ -9,14 +9,15 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use aes::Aes256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::age::{AgeError, AgeFile, FILE_KEY_LEN, NONCE_LEN};
-use super::openpgp::{Literal, Message};
-use super::seipd2::{OpenError, SALT_LEN, Seipd2};
+use super::openpgp::{Literal, Malformed, Message};
+use super::seipd2::{OpenError, SALT_LEN, Seipd2, read_chunks};
 use super::{CONTROL_NAME, Cipher, Profile, seipd1};
-use crate::chain::{self, ChainSecret, EpochKey, Kind, Locator};
+use crate::chain::{self, ChainSecret, EpochKey, Kind, Locator, Tag};
 
 /// The session key of an OpenPGP message: at most 32 bytes, erased when dropped.
 #[derive(Clone)]
@@ -157,36 +158,37 @@ pub enum Whereabouts {
     Prefix([u8; 4]),
 }
 
+/// What a decrypted message of the profile `rfc9580` holds.
+pub struct Read {
+    /// Line or control, by the literal's file name.
+    pub kind: Kind,
+    /// Seconds since 1970.
+    pub date: u32,
+    /// Where in the plain text the body stands.
+    pub body: Range<usize>,
+}
+
+impl Read {
+    /// Of the plain text that stands in `plain` from `start` on.
+    pub fn of(plain: &[u8], start: usize) -> Result<Self, Malformed> {
+        let text = &plain[start..];
+        let literal = Literal::parse(text)?;
+        let kind = if literal.name == CONTROL_NAME { Kind::Control } else { Kind::Line };
+        let from = start + literal.body_at(text);
+        Ok(Self { kind, date: literal.date, body: from..from + literal.body.len() })
+    }
+}
+
 impl Opened {
     /// Opens a message whose encrypted data packet is a SEIPD v2. `pkesks_digest` is the SHA-256 of `message.pkesks`.
     pub fn seipd2(message: &Message<'_>, pkesks_digest: [u8; 32], session_key: &Arc<SessionKey>) -> Result<Self, OpenError> {
+        let packet = Seipd2::parse(message.seipd)?;
+        let key = packet.message_key(session_key.as_bytes()).ok_or(OpenError::Authentication)?;
         let mut plain = Zeroizing::new(Vec::new());
-        let (seal, date, body) = Self::seipd2_behind(message, pkesks_digest, session_key, &mut plain)?;
-        Ok(Self { seal, date: Some(date), body: plain[body].to_vec().into() })
-    }
-
-    /// As [`Opened::seipd2`], in parts: seal, date, and where the body stands in `plain`, to which the plain text is
-    /// appended. Where the record does not open, `plain` stays as it was.
-    pub fn seipd2_behind(
-        message: &Message<'_>,
-        pkesks_digest: [u8; 32],
-        session_key: &Arc<SessionKey>,
-        plain: &mut Vec<u8>,
-    ) -> Result<(Seal, u32, Range<usize>), OpenError> {
-        let (packet, start) = (Seipd2::parse(message.seipd)?, plain.len());
-        packet.append(session_key.as_bytes(), plain)?;
-        let text = &plain[start..];
-        let literal = match Literal::parse(text) {
-            Ok(literal) => literal,
-            Err(error) => {
-                plain.truncate(start);
-                return Err(error.into());
-            }
-        };
-        let kind = if literal.name == CONTROL_NAME { Kind::Control } else { Kind::Line };
+        packet.append(&key, &mut plain, read_chunks::<Aes256>)?;
+        let Read { kind, date, body } = Read::of(&plain, 0)?;
         let seal = Seal::Rfc9580 { salt: *packet.salt, session_key: Arc::clone(session_key), pkesks_digest, kind };
-        let from = start + literal.body_at(text);
-        Ok((seal, literal.date, from..from + literal.body.len()))
+        Ok(Self { seal, date: Some(date), body: plain[body].to_vec().into() })
     }
 
     /// Opens a message whose encrypted data packet is a SEIPD v1. `pkesks_digest` is the SHA-256 of `message.pkesks`.
@@ -236,10 +238,14 @@ impl Opened {
 
     /// The same as [`Opened::proves`], with the slot's locator and [`Opened::chain_secret`] at hand.
     pub fn proves_with(&self, slot: u32, locator: &Locator, secret: &ChainSecret) -> Option<Kind> {
-        let tag = secret.tag(slot);
+        self.proves_by(locator, &secret.tag(slot))
+    }
+
+    /// The same, with the slot's tag at hand.
+    pub fn proves_by(&self, locator: &Locator, tag: &Tag) -> Option<Kind> {
         let either = |matches: &dyn Fn(Kind) -> bool| [Kind::Line, Kind::Control].into_iter().find(|&kind| matches(kind));
         match &self.seal {
-            Seal::Rfc9580 { salt, kind, .. } => equal_salts(&chain::seipd2_salt(locator, &tag), salt).then_some(*kind),
+            Seal::Rfc9580 { salt, kind, .. } => equal_salts(&chain::seipd2_salt(locator, tag), salt).then_some(*kind),
             Seal::Rfc4880 { place, session_key, pkesks_digest } => {
                 let (place, mac) = place.as_ref()?;
                 let (session_key, date) = (session_key.as_bytes(), self.date?);
@@ -248,7 +254,7 @@ impl Opened {
                     bool::from(expected.ct_eq(mac) & locator.ct_eq(place))
                 })
             }
-            Seal::Age { nonce, file_key } => either(&|kind| chain::age_nonce(locator, &tag, kind, file_key).ct_eq(nonce).into()),
+            Seal::Age { nonce, file_key } => either(&|kind| chain::age_nonce(locator, tag, kind, file_key).ct_eq(nonce).into()),
         }
     }
 }

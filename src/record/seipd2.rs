@@ -186,19 +186,22 @@ impl<'a> Seipd2<'a> {
     /// Decrypts into `plain`, which it replaces. Nothing is released unless all of it is authentic.
     pub fn open(&self, session_key: &[u8], plain: &mut Vec<u8>) -> Result<(), OpenError> {
         plain.clear();
-        self.append(session_key, plain)
+        let key = self.message_key(session_key).ok_or(OpenError::Authentication)?;
+        self.append(&key, plain, read_chunks::<Aes256>)
+    }
+
+    /// The key of this message; `None` where the session key is none for its cipher.
+    pub fn message_key(&self, session_key: &[u8]) -> Option<MessageKey> {
+        (session_key.len() == self.cipher.key_len()).then(|| MessageKey::derive(self.cipher, session_key, self.salt))
     }
 
     /// As [`Seipd2::open`], behind what stands in `plain`, which stays as it was where the packet does not open.
-    pub fn append(&self, session_key: &[u8], plain: &mut Vec<u8>) -> Result<(), OpenError> {
+    pub fn append(&self, key: &MessageKey, plain: &mut Vec<u8>, read_chunks_aes256: ReadChunks) -> Result<(), OpenError> {
         let start = plain.len();
-        if session_key.len() != self.cipher.key_len() {
-            return Err(OpenError::Authentication);
-        }
-        let key = MessageKey::derive(self.cipher, session_key, self.salt);
         let opened = match self.cipher {
-            Cipher::Aes128 => self.open_chunks::<Aes128>(&key, plain),
-            Cipher::Aes256 => self.open_chunks::<Aes256>(&key, plain),
+            _ if key.cipher != self.cipher => Err(OpenError::Authentication),
+            Cipher::Aes128 => read_chunks::<Aes128>(self, key, plain),
+            Cipher::Aes256 => read_chunks_aes256(self, key, plain),
         };
         if opened.is_err() {
             wipe(&mut plain[start..]);
@@ -206,35 +209,39 @@ impl<'a> Seipd2<'a> {
         }
         opened
     }
+}
 
-    fn open_chunks<C>(&self, key: &MessageKey, plain: &mut Vec<u8>) -> Result<(), OpenError>
-    where
-        C: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt + KeyInit,
-    {
-        let (ocb, ad) = (key.ocb::<C>(), associated_data(key.cipher));
-        let (chunks, end_tag) = self.chunks.split_last_chunk::<TAG_LEN>().expect("parse wants two tags");
-        let begin = plain.len();
-        let last = chunks.len().div_ceil(CHUNK + TAG_LEN) - 1;
-        for (index, chunk) in chunks.chunks(CHUNK + TAG_LEN).enumerate() {
-            let (text, tag) = chunk.split_last_chunk::<TAG_LEN>().ok_or(OpenError::Authentication)?;
-            // Room for all of it only when its beginning is right: a length that was announced may be wrong.
-            if index == 1 && plain.capacity() - begin < chunks.len() {
-                let mut whole = Vec::with_capacity(begin + chunks.len());
-                whole.extend_from_slice(plain);
-                std::mem::replace(plain, whole).zeroize();
-            }
-            let start = plain.len();
-            plain.extend_from_slice(text);
-            let end_ad = final_associated_data(key.cipher, plain.len() - begin);
-            let text = &mut plain[start..];
-            if index == last {
-                ocb.open_last(index as u64, &ad, text, tag, &end_ad, end_tag)?;
-            } else {
-                ocb.open(index as u64, &ad, text, tag)?;
-            }
+/// Appends the plain text of a packet's chunks, with a key of AES-256. Where it fails, what was appended must not be believed.
+pub type ReadChunks = fn(&Seipd2<'_>, &MessageKey, &mut Vec<u8>) -> Result<(), OpenError>;
+
+/// As [`ReadChunks`], with an implementation of the key's cipher.
+pub fn read_chunks<C>(packet: &Seipd2<'_>, key: &MessageKey, plain: &mut Vec<u8>) -> Result<(), OpenError>
+where
+    C: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt + KeyInit,
+{
+    let (ocb, ad) = (key.ocb::<C>(), associated_data(key.cipher));
+    let (chunks, end_tag) = packet.chunks.split_last_chunk::<TAG_LEN>().expect("parse wants two tags");
+    let begin = plain.len();
+    let last = chunks.len().div_ceil(CHUNK + TAG_LEN) - 1;
+    for (index, chunk) in chunks.chunks(CHUNK + TAG_LEN).enumerate() {
+        let (text, tag) = chunk.split_last_chunk::<TAG_LEN>().ok_or(OpenError::Authentication)?;
+        // Room for all of it only when its beginning is right: a length that was announced may be wrong.
+        if index == 1 && plain.capacity() - begin < chunks.len() {
+            let mut whole = Vec::with_capacity(begin + chunks.len());
+            whole.extend_from_slice(plain);
+            std::mem::replace(plain, whole).zeroize();
         }
-        Ok(())
+        let start = plain.len();
+        plain.extend_from_slice(text);
+        let end_ad = final_associated_data(key.cipher, plain.len() - begin);
+        let text = &mut plain[start..];
+        if index == last {
+            ocb.open_last(index as u64, &ad, text, tag, &end_ad, end_tag)?;
+        } else {
+            ocb.open(index as u64, &ad, text, tag)?;
+        }
     }
+    Ok(())
 }
 
 fn associated_data(cipher: Cipher) -> [u8; 5] {

@@ -26,6 +26,7 @@ pub(super) struct Run {
     /// Where the last of them ends.
     end: u64,
     newest: u32,
+    lines: u64,
     digests: Vec<u64>,
 }
 
@@ -41,6 +42,7 @@ impl Verifier {
         run.next += 1;
         run.end = record.offset + record.length;
         run.newest = run.newest.max(record.opened.date.unwrap_or(0));
+        run.lines += u64::from(record.lines);
         run.digests.push(record.digest.max(1));
         self.files[self.current].last_end = run.end;
         Some(Verdict::InPlace(Kind::Line))
@@ -54,7 +56,16 @@ impl Verifier {
             return;
         }
         let Place { stream, epoch, .. } = place;
-        let run = Run { claim: claim.id(), stream, epoch, next: state.next, end: state.last_end, newest: 0, digests: Vec::new() };
+        let run = Run {
+            claim: claim.id(),
+            stream,
+            epoch,
+            next: state.next,
+            end: state.last_end,
+            newest: 0,
+            lines: 0,
+            digests: Vec::new(),
+        };
         if self.runs.len() == MAX_RUNS {
             self.end_runs();
         }
@@ -77,7 +88,8 @@ impl Verifier {
             }
             stream.newest = stream.newest.max(state.newest);
             self.in_memory += count;
-            (self.summary.records, self.summary.lines) = (self.summary.records + count as u64, self.summary.lines + count as u64);
+            self.summary.records += count as u64;
+            self.summary.lines += run.lines;
             self.places.found(run.stream, run.epoch, u32::try_from(count).expect("an epoch has at most 16384 slots"));
             self.put_away(run.stream, run.epoch);
         }

@@ -1,4 +1,4 @@
-//! AES-256 (FIPS 197) with the processor's own instructions, for sealing: its key schedule and short texts, which are all
+//! AES-256 (FIPS 197) with the processor's own instructions: its key schedule and short texts, which are all
 //! that a log line is, are where the crate `aes` takes longest.
 //!
 //! Promises: the same bytes as the crate's; the key schedule is erased when it is dropped. Takes the same time for all keys
@@ -16,27 +16,27 @@ pub fn write_chunks() -> WriteChunks {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use std::arch::x86_64::*;
 
     use aes::Block;
     use aes::cipher::array::Array;
     use aes::cipher::consts::{U8, U16, U32};
-    use aes::cipher::inout::InOut;
+    use aes::cipher::inout::{InOut, InOutBuf};
     use aes::cipher::{
         BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, Key, KeyInit, KeySizeUser,
         ParBlocksSizeUser,
     };
     use zeroize::Zeroize;
 
-    const ROUNDS: usize = 14;
+    pub const ROUNDS: usize = 14;
     /// Where the last word of a round key goes: into all four, rotated for every other round key.
     const LAST_WORD: [u8; 16] = [12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15];
     const LAST_WORD_ROTATED: [u8; 16] = [13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12];
 
     /// Only made where the processor has AES and AVX2.
     pub struct Aes256 {
-        keys: [__m128i; ROUNDS + 1],
+        pub keys: [__m128i; ROUNDS + 1],
     }
 
     impl KeySizeUser for Aes256 {
@@ -77,6 +77,16 @@ mod x86 {
             f.call(self);
         }
 
+        /// `N` blocks, which do not wait for each other.
+        #[target_feature(enable = "aes,avx2")]
+        fn encrypt_few<const N: usize>(&self, mut blocks: InOutBuf<'_, '_, Block>) {
+            let few: &[Block; N] = blocks.get_in().first_chunk().expect("callers count them");
+            let sealed = self.encrypt(few.each_ref().map(|block| load(block)));
+            for (block, sealed) in blocks.get_out().iter_mut().zip(sealed) {
+                store(block, sealed);
+            }
+        }
+
         /// FIPS 197, 5.1
         #[target_feature(enable = "aes,avx2")]
         fn encrypt<const N: usize>(&self, mut blocks: [__m128i; N]) -> [__m128i; N] {
@@ -105,6 +115,23 @@ mod x86 {
                 let sealed = self.encrypt(blocks.get_in().0.each_ref().map(|block| load(block)));
                 for (block, sealed) in blocks.get_out().iter_mut().zip(sealed) {
                     store(block, sealed);
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn encrypt_tail_blocks(&self, blocks: InOutBuf<'_, '_, Block>) {
+            // SAFETY: see the type.
+            unsafe {
+                match blocks.len() {
+                    0 => {}
+                    1 => self.encrypt_few::<1>(blocks),
+                    2 => self.encrypt_few::<2>(blocks),
+                    3 => self.encrypt_few::<3>(blocks),
+                    4 => self.encrypt_few::<4>(blocks),
+                    5 => self.encrypt_few::<5>(blocks),
+                    6 => self.encrypt_few::<6>(blocks),
+                    _ => self.encrypt_few::<7>(blocks),
                 }
             }
         }
@@ -137,7 +164,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
-    fn load(block: &Block) -> __m128i {
+    pub fn load(block: &Block) -> __m128i {
         load_bytes(&block.0)
     }
 
@@ -148,7 +175,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
-    fn store(block: &mut Block, value: __m128i) {
+    pub fn store(block: &mut Block, value: __m128i) {
         // SAFETY: as above, and nobody else has them.
         unsafe { _mm_storeu_si128(block.as_mut_ptr().cast(), value) }
     }
