@@ -243,8 +243,8 @@ impl Derived {
     fn chain_secret(&self, epoch: u64) -> Option<[u8; 32]> {
         let key = self.epochs[&epoch].key.as_bytes();
         let (salt, info) = match self.seal(epoch) {
-            Some(Seal::Rfc9580 { session_key, pkesks_digest, .. }) => {
-                (session_key.as_bytes(), [&b"sealedlog v1 chain"[..], pkesks_digest].concat())
+            Some(Seal::Rfc9580 { wrapped, .. }) => {
+                (wrapped.session_key.as_bytes(), [&b"sealedlog v1 chain"[..], &wrapped.pkesks_digest].concat())
             }
             Some(_) => (&b""[..], b"sealedlog v1 chain".to_vec()),
             None => return None,
@@ -259,8 +259,8 @@ impl Derived {
 
     /// Key and nonce's prefix of the record in this slot of an epoch of the profile `rfc9580`.
     fn message_key(&self, epoch: u64, slot: u32) -> Option<(Vec<u8>, [u8; 7])> {
-        let Some(Seal::Rfc9580 { session_key, .. }) = self.seal(epoch) else { return None };
-        let session_key = session_key.as_bytes();
+        let Some(Seal::Rfc9580 { wrapped, .. }) = self.seal(epoch) else { return None };
+        let session_key = wrapped.session_key.as_bytes();
         let cipher = if session_key.len() == 32 { Cipher::Aes256 } else { Cipher::Aes128 };
         let salt = [&self.epochs[&epoch].key.locators().slot(slot)[..], &self.tag(epoch, slot)[..24]].concat();
         let mut bytes = [0; MessageKey::LEN];
@@ -313,7 +313,9 @@ fn needles(derived: &Derived, snapshot: &Snapshot, file: &Path, lines: &[Vec<u8>
         match &entry.seal {
             // Once for an epoch, below.
             Seal::Rfc9580 { .. } => {}
-            Seal::Rfc4880 { session_key, .. } => needles.add(format!("session key of record {number}"), session_key.as_bytes()),
+            Seal::Rfc4880 { wrapped, .. } => {
+                needles.add(format!("session key of record {number}"), wrapped.session_key.as_bytes())
+            }
             Seal::Age { nonce, file_key } => {
                 needles.add(format!("file key of record {number}"), &file_key[..]);
                 needles.add(format!("payload key of record {number}"), &hkdf(Some(nonce), &file_key[..], b"payload"));
@@ -330,8 +332,8 @@ fn needles(derived: &Derived, snapshot: &Snapshot, file: &Path, lines: &[Vec<u8>
         if let Some(secret) = derived.chain_secret(number) {
             add_mac_key(&mut needles, &format!("C_{number}"), &secret);
         }
-        if let Some(Seal::Rfc9580 { session_key, .. }) = derived.seal(number) {
-            needles.add(format!("session key of epoch {number}"), session_key.as_bytes());
+        if let Some(Seal::Rfc9580 { wrapped, .. }) = derived.seal(number) {
+            needles.add(format!("session key of epoch {number}"), wrapped.session_key.as_bytes());
         }
         for slot in 0..epoch.sealed {
             let name = format!("T of epoch {number} slot {slot}");
@@ -545,12 +547,12 @@ impl Sample {
     /// That the true keys open it, so that the windows are tried in earnest.
     fn assert_opens_with(&self, entry: &Entry, derived: &Derived) {
         match &entry.seal {
-            Seal::Rfc9580 { session_key, .. } => {
-                assert!(self.opens(session_key.as_bytes()));
+            Seal::Rfc9580 { wrapped, .. } => {
+                assert!(self.opens(wrapped.session_key.as_bytes()));
                 let (key, _) = derived.message_key(entry.place.1, entry.place.2).expect("of this profile");
                 assert!(self.opens(&key));
             }
-            Seal::Rfc4880 { session_key, .. } => assert!(self.opens(session_key.as_bytes())),
+            Seal::Rfc4880 { wrapped, .. } => assert!(self.opens(wrapped.session_key.as_bytes())),
             Seal::Age { nonce, file_key } => {
                 assert!(self.opens(&file_key[..]));
                 assert!(self.opens(&hkdf(Some(nonce), &file_key[..], b"payload")));

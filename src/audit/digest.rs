@@ -51,15 +51,18 @@ impl Hasher {
 
     /// The sum of the products of neighbours, each with a word of the key added.
     fn sum(&self, block: &[u8]) -> u128 {
-        let (pairs, rest) = block.as_chunks::<16>();
+        let product = |pair: &[u8; 16], key: &[u64; 2]| {
+            let pair = u128::from_le_bytes(*pair);
+            u128::from((pair as u64).wrapping_add(key[0])) * u128::from(((pair >> 64) as u64).wrapping_add(key[1]))
+        };
+        let ((pairs, rest), keys) = (block.as_chunks::<16>(), self.words.as_chunks::<2>().0);
+        let sum = pairs.iter().zip(keys).fold(0u128, |sum, (pair, key)| sum.wrapping_add(product(pair, key)));
+        if rest.is_empty() {
+            return sum;
+        }
         let mut last = [0; 16];
         last[..rest.len()].copy_from_slice(rest);
-        let last = if rest.is_empty() { None } else { Some(&last) };
-        pairs.iter().chain(last).zip(self.words.as_chunks::<2>().0).fold(0, |sum, (pair, key)| {
-            let pair = u128::from_le_bytes(*pair);
-            let (one, other) = ((pair as u64).wrapping_add(key[0]), ((pair >> 64) as u64).wrapping_add(key[1]));
-            sum.wrapping_add(u128::from(one) * u128::from(other))
-        })
+        sum.wrapping_add(product(&last, &keys[pairs.len()]))
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::chain::{ChainKey, ChainSecret, EpochKey, Kind, Locator, Locators, MAX_SLOTS, MIN_SLOTS};
-use crate::record::open::{Opened, Seal, SessionKey, Whereabouts};
+use crate::record::open::{Opened, Seal, SessionKey, Whereabouts, Wrapped};
 
 /// How many epochs behind the newest one that was seen records are looked for when an `epoch` record seems lost, so that
 /// many writers may run side by side.
@@ -135,45 +135,17 @@ struct Leaf {
     complete: bool,
     /// `rfc9580`: the session key with which a record opened that proves its place or holds `K_j`, so that nobody but the
     /// writer made it.
-    session_key: Option<Arc<SessionKey>>,
+    session_key: Option<SessionKey>,
     /// `rfc9580`: with which session keys, and PKESK packets of this digest, records of it were sealed.
-    wrapped: Vec<Wrapped>,
+    wrapped: Vec<Arc<Wrapped>>,
     handy: Option<Box<Handy>>,
-}
-
-/// PKESK packets, by their digest, and the session key that goes with them. A record may bring the PKESK packets of others
-/// and open with another session key, one that was tried: only both together tell what it is bound to.
-#[derive(Clone)]
-struct Wrapped {
-    digest: [u8; 32],
-    session_key: Arc<SessionKey>,
-}
-
-impl Wrapped {
-    /// Of a record of the profile `rfc9580`.
-    fn of(opened: &Opened) -> Option<Self> {
-        match &opened.seal {
-            Seal::Rfc9580 { pkesks_digest, session_key, .. } => {
-                Some(Self { digest: *pkesks_digest, session_key: Arc::clone(session_key) })
-            }
-            Seal::Rfc4880 { .. } | Seal::Age { .. } => None,
-        }
-    }
-}
-
-impl PartialEq for Wrapped {
-    fn eq(&self, other: &Self) -> bool {
-        let same_key =
-            || Arc::ptr_eq(&self.session_key, &other.session_key) || self.session_key.as_bytes() == other.session_key.as_bytes();
-        self.digest == other.digest && same_key()
-    }
 }
 
 /// What follows from an epoch's key.
 struct Handy {
     locators: Locators,
     /// `C_j` by what it is bound to, for records of the profile `rfc9580`; one without for the others.
-    secrets: Vec<(Option<Wrapped>, ChainSecret)>,
+    secrets: Vec<(Option<Arc<Wrapped>>, ChainSecret)>,
 }
 
 impl Leaf {
@@ -196,15 +168,15 @@ impl Leaf {
     fn handy(&mut self) -> (&mut Handy, bool) {
         let is_new = self.handy.is_none();
         let handy = self.handy.get_or_insert_with(|| {
-            let secret = |wrapped: &Wrapped| self.key.bound_chain_secret(wrapped.session_key.as_bytes(), &wrapped.digest);
-            let secrets = self.wrapped.iter().map(|wrapped| (Some(wrapped.clone()), secret(wrapped))).collect();
+            let secret = |wrapped: &Wrapped| self.key.bound_chain_secret(wrapped.session_key.as_bytes(), &wrapped.pkesks_digest);
+            let secrets = self.wrapped.iter().map(|wrapped| (Some(Arc::clone(wrapped)), secret(wrapped))).collect();
             Box::new(Handy { locators: self.key.locators(), secrets })
         });
         (handy, is_new)
     }
 
     /// `C_j` for this record, if it is not at hand.
-    fn secret_unless_handy(&mut self, opened: &Opened, wrapped: Option<&Wrapped>) -> Option<ChainSecret> {
+    fn secret_unless_handy(&mut self, opened: &Opened, wrapped: Option<&Arc<Wrapped>>) -> Option<ChainSecret> {
         let is_handy = self.handy().0.secrets.iter().any(|(known, _)| known.as_ref() == wrapped);
         (!is_handy).then(|| opened.chain_secret(&self.key))
     }
@@ -459,10 +431,10 @@ impl Places {
     /// packets were changed.
     pub fn was_proven(&mut self, stream: usize, epoch: u64, opened: &Opened) {
         self.found(stream, epoch, 1);
-        let Some(wrapped) = Wrapped::of(opened) else { return };
+        let Some(wrapped) = opened.wrapped() else { return };
         let Some(leaf) = self.spines[stream].epochs.get_mut(&epoch) else { return };
-        if leaf.wrapped.len() < MAX_SECRETS && !leaf.wrapped.contains(&wrapped) {
-            leaf.wrapped.push(wrapped);
+        if leaf.wrapped.len() < MAX_SECRETS && !leaf.wrapped.contains(wrapped) {
+            leaf.wrapped.push(Arc::clone(wrapped));
             leaf.handy = None;
         }
     }
@@ -477,7 +449,7 @@ impl Places {
             return Some(kind);
         }
         let leaf = self.spines[place.stream].epochs.get_mut(&place.epoch)?;
-        let wrapped = Wrapped::of(opened);
+        let wrapped = opened.wrapped().cloned();
         let secret = leaf.secret_unless_handy(opened, wrapped.as_ref());
         let (handy, is_new) = leaf.handy();
         let locator = handy.locators.slot(place.slot);
@@ -498,10 +470,10 @@ impl Places {
         if is_new {
             self.keep_handy(place.stream, place.epoch);
         }
-        if let (Some(_), Seal::Rfc9580 { session_key, .. }) = (proven, &opened.seal)
+        if let (Some(_), Some(wrapped)) = (proven, opened.wrapped())
             && let Some(leaf) = self.spines[place.stream].epochs.get_mut(&place.epoch)
         {
-            leaf.session_key.get_or_insert_with(|| Arc::clone(session_key));
+            leaf.session_key.get_or_insert_with(|| wrapped.session_key.clone());
         }
         proven
     }
@@ -521,10 +493,10 @@ impl Places {
     /// locator: then only its PKESK packets are others than those that it was sealed with. A salt alone proves nothing here:
     /// it stands in the clear, for anybody to copy into a message of his own. In the profile `rfc9580`.
     fn prove_rewrapped(&mut self, opened: &Opened, place: Place) -> Option<Kind> {
-        let Seal::Rfc9580 { session_key, kind, .. } = &opened.seal else { return None };
+        let Seal::Rfc9580 { wrapped, kind, .. } = &opened.seal else { return None };
         let leaf = self.spines[place.stream].epochs.get_mut(&place.epoch)?;
         let mut known = leaf.session_key.iter().chain(leaf.wrapped.iter().map(|wrapped| &wrapped.session_key));
-        let same = known.any(|known| known.as_bytes() == session_key.as_bytes());
+        let same = known.any(|known| known.as_bytes() == wrapped.session_key.as_bytes());
         let (handy, is_new) = leaf.handy();
         let locator = handy.locators.slot(place.slot);
         if is_new {
@@ -537,13 +509,13 @@ impl Places {
     /// its PKESK packets are others than those that it was sealed with, since nobody else knows that key, and the
     /// other records of the epoch are known by its session key. In the profile `rfc9580`.
     pub fn begins_rewrapped(&mut self, opened: &Opened, stream: usize, epoch: u64, carried: &EpochKey) -> bool {
-        let Seal::Rfc9580 { session_key, kind: Kind::Control, .. } = &opened.seal else { return false };
+        let Seal::Rfc9580 { wrapped, kind: Kind::Control, .. } = &opened.seal else { return false };
         let first = Some(Whereabouts::Locator(carried.locators().slot(0)));
         if opened.locator() != first || self.spines[stream].checkpoints.is_empty() {
             return false;
         }
         let Some(key) = self.epoch_key(stream, epoch).filter(|key| key.equals(carried)) else { return false };
-        self.leaf(stream, epoch, key).session_key.get_or_insert_with(|| Arc::clone(session_key));
+        self.leaf(stream, epoch, key).session_key.get_or_insert_with(|| wrapped.session_key.clone());
         true
     }
 

@@ -27,7 +27,7 @@ use crate::control::{Control, Event, GenesisFingerprint};
 use crate::host::processor::{processor, read_chunks};
 use crate::identity::Identities;
 use crate::record::age::{AgeFile, MAGIC};
-use crate::record::open::{Body, Opened, Seal, SessionKey};
+use crate::record::open::{Body, Opened, Seal, SessionKey, Wrapped};
 use crate::record::openpgp::Message;
 use crate::record::seal::Processor;
 use crate::record::seipd2::{ReadChunks, Seipd2};
@@ -48,7 +48,7 @@ pub struct Opener<'i> {
     learned: Mutex<Learned>,
     /// By the SHA-256 of PKESK packets, and the cipher: a session key is one for a cipher, and who copies the packets in
     /// front of something with another one must not spoil what they wrap.
-    wrapped: Mutex<HashMap<([u8; 32], Cipher), Arc<Wrapped>>>,
+    pkesks: Mutex<HashMap<([u8; 32], Cipher), Arc<Pkesks>>>,
     tables: Tables,
     work: Work,
     compress: Compress,
@@ -60,12 +60,12 @@ pub struct Opener<'i> {
 struct Learned {
     heads: Arc<Heads>,
     /// Session keys of the records accepted last, the newest first.
-    recent: VecDeque<Arc<SessionKey>>,
+    recent: VecDeque<Arc<Wrapped>>,
 }
 
 /// `rfc9580`: what PKESK packets give, and what the first record with them claims.
 #[derive(Default)]
-struct Wrapped {
+struct Pkesks {
     session_key: OnceLock<Option<SessionKey>>,
     claim: OnceLock<Arc<Claim>>,
 }
@@ -139,7 +139,7 @@ impl<'i> Opener<'i> {
             identities,
             hasher: Hasher::default(),
             learned: Mutex::new(Learned { heads, recent: VecDeque::new() }),
-            wrapped: Mutex::default(),
+            pkesks: Mutex::default(),
             tables: Tables::new(compress),
             work: Work::default(),
             compress,
@@ -161,8 +161,8 @@ impl<'i> Opener<'i> {
         self.check(message)?;
         self.work.unwrapped.fetch_add(1, Ordering::Relaxed);
         let (cipher, session_key) = self.identities.unwrap_seipd1(message).ok_or(Why::NoKey)?;
-        let digest = Sha256::digest(message.pkesks).into();
-        Opened::seipd1(message, digest, cipher, &Arc::new(session_key)).map_err(|_| Why::DoesNotOpen)
+        let wrapped = Wrapped { pkesks_digest: Sha256::digest(message.pkesks).into(), session_key };
+        Opened::seipd1(message, cipher, &Arc::new(wrapped)).map_err(|_| Why::DoesNotOpen)
     }
 
     /// Refuses PKESK packets that span another record: it is to be found instead.
@@ -178,20 +178,20 @@ impl<'i> Opener<'i> {
     }
 
     /// What the PKESK packets with this digest give, from the cache where it is there.
-    fn unwrap(&self, message: &Message<'_>, digest: [u8; 32]) -> Result<Arc<Wrapped>, Why> {
-        let wrapped = || self.wrapped.lock().expect("no thread panics while it holds the lock");
+    fn unwrap(&self, message: &Message<'_>, digest: [u8; 32]) -> Result<Arc<Pkesks>, Why> {
+        let pkesks = || self.pkesks.lock().expect("no thread panics while it holds the lock");
         let cipher = Seipd2::parse(message.seipd).map_err(|_| Why::DoesNotOpen)?.cipher;
-        let known = wrapped().get(&(digest, cipher)).filter(|entry| entry.session_key.get().is_some()).cloned();
+        let known = pkesks().get(&(digest, cipher)).filter(|entry| entry.session_key.get().is_some()).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
         self.check(message)?;
         let entry = {
-            let mut wrapped = wrapped();
-            if wrapped.len() >= MAX_CACHED {
-                wrapped.clear();
+            let mut pkesks = pkesks();
+            if pkesks.len() >= MAX_CACHED {
+                pkesks.clear();
             }
-            Arc::clone(wrapped.entry((digest, cipher)).or_default())
+            Arc::clone(pkesks.entry((digest, cipher)).or_default())
         };
         // Other threads wait for it instead of doing the same.
         entry.session_key.get_or_init(|| {
@@ -262,12 +262,12 @@ impl Examine for Opener<'_> {
         self.check(&message).ok()?;
         let mut keys: Vec<_> = self.learned().recent.iter().cloned().collect();
         // A record at the head of a file is helped by those behind it.
-        keys.extend(later.take(MAX_RECENT).filter_map(|told| session_key(&told.opened)).cloned());
-        let digest = Sha256::digest(message.pkesks).into();
-        let opened = keys
-            .iter()
-            .filter(|key| key.as_bytes().len() == packet.cipher.key_len())
-            .find_map(|key| Opened::seipd2(&message, digest, key).ok())?;
+        keys.extend(later.take(MAX_RECENT).filter_map(|told| told.opened.wrapped()).cloned());
+        let pkesks_digest = Sha256::digest(message.pkesks).into();
+        let opened = keys.iter().filter(|key| key.session_key.as_bytes().len() == packet.cipher.key_len()).find_map(|key| {
+            let wrapped = Wrapped { pkesks_digest, session_key: key.session_key.clone() };
+            Opened::seipd2(&message, &Arc::new(wrapped)).ok()
+        })?;
         Some(self.told(record, opened, true))
     }
 
@@ -288,18 +288,19 @@ impl Examine for Opener<'_> {
     }
 
     fn accepted(&self, record: &[u8], told: &Told) {
-        let key = session_key(&told.opened);
+        let key = told.opened.wrapped();
         // Of a claim all records are alike.
         let of = told.claim.as_ref().filter(|_| !told.salvaged).map_or(0, |(claim, _)| claim.id());
-        if self.latest.swap(of, Ordering::Relaxed) == of && of != 0 {
+        if self.latest.load(Ordering::Relaxed) == of && of != 0 {
             return;
         }
+        self.latest.store(of, Ordering::Relaxed);
         let mut learned = self.learned();
         if !told.salvaged && !learned.heads.knows_beginning(record) {
             Arc::make_mut(&mut learned.heads).learn(record, true);
         }
         let Some(key) = key else { return };
-        if !learned.recent.iter().any(|known| known.as_bytes() == key.as_bytes()) {
+        if !learned.recent.iter().any(|known| known.session_key.as_bytes() == key.session_key.as_bytes()) {
             learned.recent.truncate(MAX_RECENT - 1);
             learned.recent.push_front(Arc::clone(key));
         }
@@ -311,13 +312,6 @@ impl Examine for Opener<'_> {
 
     fn heads(&self) -> Arc<Heads> {
         Arc::clone(&self.learned().heads)
-    }
-}
-
-fn session_key(opened: &Opened) -> Option<&Arc<SessionKey>> {
-    match &opened.seal {
-        Seal::Rfc9580 { session_key, .. } => Some(session_key),
-        Seal::Rfc4880 { .. } | Seal::Age { .. } => None,
     }
 }
 

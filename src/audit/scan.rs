@@ -19,15 +19,20 @@ use crate::record::{Framing, MAX_RECORD, framing};
 /// Longest line of base64 that a record can take.
 const MAX_TEXT: usize = MAX_RECORD.div_ceil(3) * 4 + 1;
 /// What is read at once.
-const BLOCK: usize = 1 << 20;
-/// What is read in one go, beyond what must be there.
-const AHEAD: usize = 4 << 20;
+const BLOCK: usize = 64 << 10;
+/// What is there, at least, before candidates are cut, and what is read in one go beyond that: little enough that it is still
+/// near the processor when it is looked at. Where it is not enough for a record, as much is read as any may take.
+const NEAR: usize = 64 << 10;
+const AHEAD: usize = 256 << 10;
 /// Most candidates that are under way at once, for each thread.
 const MAX_WINDOW: usize = 2048;
 /// About how many bytes of candidates go into one job.
-const JOB_BYTES: usize = 192 << 10;
+const JOB_BYTES: usize = 96 << 10;
 /// So many jobs are under way for each thread.
 const JOBS: usize = 3;
+/// What the longest record takes, and a head behind it.
+const FAR: usize = MAX_RECORD + heads::MAX_BEFORE;
+const FAR_TEXT: usize = MAX_TEXT + 2;
 /// More PKESK packets than this leave no room for a line.
 const MAX_PKESKS: usize = heads::MAX_BEFORE;
 /// How much of a binary file is kept where no head was found, because a head could begin in it.
@@ -127,6 +132,8 @@ pub struct Scanner<'e, R, E: Examine> {
     base: u64,
     /// What of `buf` was dealt with.
     pos: usize,
+    /// More has to be there than [`NEAR`].
+    far: bool,
     end_of_input: bool,
     finished: bool,
     /// What was cut and handed out, from `pos` on.
@@ -161,6 +168,7 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
             buf: Vec::new(),
             base: offset,
             pos: 0,
+            far: false,
             end_of_input: false,
             finished: false,
             flights: VecDeque::new(),
@@ -204,15 +212,22 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
                 }
             }
             Some(Framing::Binary) => {
-                self.fill(MAX_RECORD + heads::MAX_BEFORE)?;
+                self.fill(if self.far { FAR } else { NEAR })?;
                 self.binary();
             }
             Some(Framing::Base64) => {
-                self.fill(MAX_TEXT + 2)?;
+                self.fill(if self.far { FAR_TEXT } else { NEAR })?;
                 self.lines();
             }
         }
         Ok(())
+    }
+
+    /// Whether so many bytes are there behind what was cut, or all. Where they are not, they are from the next time on.
+    fn reaches(&mut self, ahead: usize) -> bool {
+        let reaches = self.end_of_input || self.buf.len() - self.cut >= ahead;
+        self.far |= !reaches;
+        reaches
     }
 
     /// Reads until `ahead` bytes are there behind what was cut, or all.
@@ -223,7 +238,7 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         }
         // Some of what was dealt with stays: a record may begin before the mark that finds it. Moving the rest has to be worth it.
         let drop = self.pos.saturating_sub(KEEP);
-        if drop / 4 >= self.buf.len() - drop {
+        if drop / 2 >= self.buf.len() - drop {
             self.buf.drain(..drop);
             self.base += drop as u64;
             self.pos -= drop;
@@ -317,6 +332,9 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         if let Some((flight, start)) = self.land() {
             return self.accept_binary(flight, start);
         }
+        if !self.reaches(FAR) {
+            return;
+        }
         match stop.expect("nothing was cut, for a reason") {
             Cut::Repeated(len) => {
                 self.examiner.rejected(&self.buf[self.pos..]);
@@ -350,13 +368,18 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
                     // What was cut behind it rests on its length.
                     self.flights.clear();
                     self.in_flight = 0;
-                    self.examiner.rejected(&self.buf[range.clone()]);
                     (self.pos, self.cut) = (range.start, range.start);
+                    if !self.reaches(FAR) {
+                        // It is examined once more when all is there that the next one is to be found in.
+                        return self.window = 1;
+                    }
+                    self.examiner.rejected(&self.buf[range.clone()]);
                     return self.fail(range.start, true, why);
                 }
             }
         }
         self.pos = start + flight.framed.last().expect("there is one").end;
+        self.far = false;
         self.reuse(flight);
     }
 
@@ -416,6 +439,7 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         }
         match (self.land(), endless) {
             (Some((flight, start)), _) => self.accept_lines(flight, start),
+            (None, Some(_)) if !self.reaches(FAR_TEXT) => {}
             (None, Some(reach)) => self.endless_line(reach),
             (None, None) => self.finish(),
         }
@@ -449,6 +473,7 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
             }
         }
         self.pos = start + flight.framed.last().expect("there is one").end;
+        self.far = false;
         self.reuse(flight);
     }
 

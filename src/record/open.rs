@@ -46,6 +46,22 @@ impl fmt::Debug for SessionKey {
     }
 }
 
+/// What a record of an OpenPGP profile is bound to: its PKESK packets, and the session key that it opened with. That may be
+/// one that others wrap, where its own packets were changed.
+#[derive(Clone, Debug)]
+pub struct Wrapped {
+    /// SHA-256 of the PKESK packets as they stand in the record, headers included.
+    pub pkesks_digest: [u8; 32],
+    /// The session key.
+    pub session_key: SessionKey,
+}
+
+impl PartialEq for Wrapped {
+    fn eq(&self, other: &Self) -> bool {
+        self.pkesks_digest == other.pkesks_digest && self.session_key.as_bytes() == other.session_key.as_bytes()
+    }
+}
+
 /// What one record held.
 #[derive(Debug)]
 pub struct Opened {
@@ -107,10 +123,8 @@ pub enum Seal {
     Rfc9580 {
         /// The salt of the SEIPD v2 packet.
         salt: [u8; SALT_LEN],
-        /// The epoch's session key.
-        session_key: Arc<SessionKey>,
-        /// SHA-256 of the record's PKESK packets, headers included.
-        pkesks_digest: [u8; 32],
+        /// The record's PKESK packets, and the epoch's session key.
+        wrapped: Arc<Wrapped>,
         /// Line or control, by the literal's file name, which the session key authenticates.
         kind: Kind,
     },
@@ -118,10 +132,8 @@ pub enum Seal {
     Rfc4880 {
         /// Locator and MAC out of the literal's file name, where it has that form.
         place: Option<(Locator, [u8; 16])>,
-        /// The record's session key.
-        session_key: Arc<SessionKey>,
-        /// SHA-256 of the record's PKESK packets, headers included.
-        pkesks_digest: [u8; 32],
+        /// The record's PKESK packets and session key.
+        wrapped: Arc<Wrapped>,
     },
     /// Profile `age`.
     Age {
@@ -180,29 +192,24 @@ impl Read {
 }
 
 impl Opened {
-    /// Opens a message whose encrypted data packet is a SEIPD v2. `pkesks_digest` is the SHA-256 of `message.pkesks`.
-    pub fn seipd2(message: &Message<'_>, pkesks_digest: [u8; 32], session_key: &Arc<SessionKey>) -> Result<Self, OpenError> {
+    /// Opens a message whose encrypted data packet is a SEIPD v2.
+    pub fn seipd2(message: &Message<'_>, wrapped: &Arc<Wrapped>) -> Result<Self, OpenError> {
         let packet = Seipd2::parse(message.seipd)?;
-        let key = packet.message_key(session_key.as_bytes()).ok_or(OpenError::Authentication)?;
+        let key = packet.message_key(wrapped.session_key.as_bytes()).ok_or(OpenError::Authentication)?;
         let mut plain = Zeroizing::new(Vec::new());
         packet.append(&key, &mut plain, read_chunks::<Aes256>)?;
         let Read { kind, date, body } = Read::of(&plain, 0)?;
-        let seal = Seal::Rfc9580 { salt: *packet.salt, session_key: Arc::clone(session_key), pkesks_digest, kind };
+        let seal = Seal::Rfc9580 { salt: *packet.salt, wrapped: Arc::clone(wrapped), kind };
         Ok(Self { seal, date: Some(date), body: plain[body].to_vec().into() })
     }
 
-    /// Opens a message whose encrypted data packet is a SEIPD v1. `pkesks_digest` is the SHA-256 of `message.pkesks`.
-    pub fn seipd1(
-        message: &Message<'_>,
-        pkesks_digest: [u8; 32],
-        cipher: Cipher,
-        session_key: &Arc<SessionKey>,
-    ) -> Result<Self, OpenError> {
+    /// Opens a message whose encrypted data packet is a SEIPD v1.
+    pub fn seipd1(message: &Message<'_>, cipher: Cipher, wrapped: &Arc<Wrapped>) -> Result<Self, OpenError> {
         let mut plain = Zeroizing::new(Vec::new());
-        seipd1::open(cipher, session_key.as_bytes(), message.seipd, &mut plain)?;
+        seipd1::open(cipher, wrapped.session_key.as_bytes(), message.seipd, &mut plain)?;
         let literal = Literal::parse(&plain)?;
         let place = chain::parse_rfc4880_name(literal.name);
-        let seal = Seal::Rfc4880 { place, session_key: Arc::clone(session_key), pkesks_digest };
+        let seal = Seal::Rfc4880 { place, wrapped: Arc::clone(wrapped) };
         Ok(Self { seal, date: Some(literal.date), body: literal.body.to_vec().into() })
     }
 
@@ -211,6 +218,14 @@ impl Opened {
         let mut body = Vec::new();
         file.open(file_key, &mut body)?;
         Ok(Self { seal: Seal::Age { nonce: *file.nonce, file_key: file_key.clone() }, date: None, body: body.into() })
+    }
+
+    /// What a record of the profile `rfc9580` is bound to, as all of its epoch are.
+    pub fn wrapped(&self) -> Option<&Arc<Wrapped>> {
+        match &self.seal {
+            Seal::Rfc9580 { wrapped, .. } => Some(wrapped),
+            Seal::Rfc4880 { .. } | Seal::Age { .. } => None,
+        }
     }
 
     /// Where the record says that it belongs; `None` where it carries no place at all, so that no writer of ours made it.
@@ -226,7 +241,7 @@ impl Opened {
     /// packets of the record too, so it may be kept for records that share both; in the others, for the epoch.
     pub fn chain_secret(&self, key: &EpochKey) -> ChainSecret {
         match &self.seal {
-            Seal::Rfc9580 { session_key, pkesks_digest, .. } => key.bound_chain_secret(session_key.as_bytes(), pkesks_digest),
+            Seal::Rfc9580 { wrapped, .. } => key.bound_chain_secret(wrapped.session_key.as_bytes(), &wrapped.pkesks_digest),
             Seal::Rfc4880 { .. } | Seal::Age { .. } => key.chain_secret(),
         }
     }
@@ -246,11 +261,11 @@ impl Opened {
         let either = |matches: &dyn Fn(Kind) -> bool| [Kind::Line, Kind::Control].into_iter().find(|&kind| matches(kind));
         match &self.seal {
             Seal::Rfc9580 { salt, kind, .. } => equal_salts(&chain::seipd2_salt(locator, tag), salt).then_some(*kind),
-            Seal::Rfc4880 { place, session_key, pkesks_digest } => {
+            Seal::Rfc4880 { place, wrapped } => {
                 let (place, mac) = place.as_ref()?;
-                let (session_key, date) = (session_key.as_bytes(), self.date?);
+                let (session_key, date) = (wrapped.session_key.as_bytes(), self.date?);
                 either(&|kind| {
-                    let expected = tag.rfc4880_mac(kind, pkesks_digest, session_key, date, &self.body);
+                    let expected = tag.rfc4880_mac(kind, &wrapped.pkesks_digest, session_key, date, &self.body);
                     bool::from(expected.ct_eq(mac) & locator.ct_eq(place))
                 })
             }
