@@ -46,9 +46,7 @@ pub struct Opener<'i> {
     identities: &'i Identities,
     hasher: Hasher,
     learned: Mutex<Learned>,
-    /// By the SHA-256 of PKESK packets, and the cipher: a session key is one for a cipher, and who copies the packets in
-    /// front of something with another one must not spoil what they wrap.
-    pkesks: Mutex<HashMap<([u8; 32], Cipher), Arc<Pkesks>>>,
+    pkesks: Mutex<ByDigest>,
     tables: Tables,
     work: Work,
     compress: Compress,
@@ -56,6 +54,10 @@ pub struct Opener<'i> {
     /// The session key of the record that was accepted last.
     latest: AtomicU64,
 }
+
+/// By the SHA-256 of PKESK packets, and the cipher: a session key is one for a cipher, and who copies the packets in front of
+/// something with another one must not spoil what they wrap.
+type ByDigest = HashMap<([u8; 32], Cipher), Arc<Pkesks>>;
 
 struct Learned {
     heads: Arc<Heads>,
