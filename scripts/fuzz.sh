@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs libFuzzer's targets in fuzz/, each for so many seconds: scripts/fuzz.sh [SECONDS [TARGET]…]. Installs what is missing as
-# scripts/setup.sh does. A plain stable compiler is all it takes: fuzz/rustc.sh has its flags.
+# Runs libFuzzer's targets in fuzz/, each for so many seconds, one for each processor at a time: scripts/fuzz.sh [SECONDS
+# [TARGET]…]. Installs what is missing as scripts/setup.sh does. A plain stable compiler is all it takes: fuzz/rustc.sh has its
+# flags.
 # What is found is in target/fuzz/found, the inputs that reach something new in target/fuzz/corpus: both stay for the next time.
 # FUZZ_SEED=N begins with the same random inputs each time.
 # Exit status: 0 nothing was found, 1 a target failed (standard error has the input), 2 it could not be run.
@@ -47,32 +48,46 @@ mkdir -p "$work/found"
 FUZZ_FOLDER=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "$PWD/$work")" sealedlog-fuzz.XXXXXX)
 export FUZZ_FOLDER
 trap 'rm -rf "$FUZZ_FOLDER"' EXIT
-# One at a time, in one thread: what is found is found again.
+# Each in one thread: what is found is found again.
 export RAYON_NUM_THREADS=1
 
-failed=()
 for target in "${targets[@]}"; do
     [ -x "target/debug/$target" ] && [ -f "fuzz/fuzz_targets/$target.rs" ] || fail "there is no target $target" "see fuzz/fuzz_targets"
-    corpus=$work/corpus/$target
+done
+
+# Runs one target; its last word goes to standard output or error. Fails where it found something.
+fuzz() {
+    local target=$1 corpus=$work/corpus/$1 log=$work/$1.log seeds=() dictionary=()
     mkdir -p "$corpus"
-    seeds=()
     [ ! -d "fuzz/seeds/$target" ] || seeds=("fuzz/seeds/$target")
-    dictionary=()
     [ ! -f "fuzz/seeds/$target.dict" ] || dictionary=("-dict=fuzz/seeds/$target.dict")
-    log=$work/$target.log
     # Inputs are of any length from the start: short ones say little to the targets that are slow. The memory limit is far
     # above what any may take.
     if "target/debug/$target" "$corpus" "${seeds[@]}" "${dictionary[@]}" -max_total_time="$seconds" -timeout=10 -max_len=4096 -len_control=0 \
         -rss_limit_mb=1024 -seed="${FUZZ_SEED:-0}" -print_final_stats=1 -artifact_prefix="$work/found/$target-" >"$log" 2>&1; then
         sed -n 's/^stat::number_of_executed_units: *//p' "$log" | xargs printf 'fuzz: %-10s %10s executions, nothing found\n' "$target"
     else
-        failed+=("$target")
-        echo "fuzz: $target failed; the end of $log:" >&2
-        tail -n 30 "$log" >&2
+        { echo "fuzz: $target failed; the end of $log:"; tail -n 30 "$log"; } >&2
+        return 1
     fi
+}
+
+# One for each processor at a time.
+found=0 running=0
+for target in "${targets[@]}"; do
+    if [ "$running" -ge "$(nproc)" ]; then
+        wait -n || found=1
+        running=$((running - 1))
+    fi
+    fuzz "$target" &
+    running=$((running + 1))
 done
-if [ ${#failed[@]} -gt 0 ]; then
-    echo "fuzz: error: found something: ${failed[*]}" >&2
+while [ "$running" -gt 0 ]; do
+    wait -n || found=1
+    running=$((running - 1))
+done
+if [ "$found" -ne 0 ]; then
+    echo "fuzz: error: found something: see above" >&2
     echo "fuzz: hint: target/debug/TARGET $work/found/FILE runs it again" >&2
     exit 1
 fi
