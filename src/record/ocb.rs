@@ -114,6 +114,8 @@ pub fn nonce(prefix: &[u8; 7]) -> u128 {
 const GROUP: usize = 64;
 /// `L_0 … L_8`, as 2^8 blocks are one chunk.
 const MASKS: usize = 9;
+/// Blocks whose offsets follow from the one before them by the same steps.
+const STRIDE: usize = 8;
 
 /// What follows from the key for the text of one chunk (RFC 7253, 4.1 and 4.2). Here and below, blocks are numbers in the
 /// machine's byte order, so that XOR needs no swapping.
@@ -123,6 +125,9 @@ struct Masks {
     dollar: u128,
     /// As many as the text has use for.
     l: [u128; MASKS],
+    /// `Offset_{i+k+1} xor Offset_i` for k up to 7, where i is a multiple of 8, but for `L_{ntz(i+8)}` in the last one. In
+    /// halves, of which the compiler takes several at once.
+    steps: [[u64; 2]; STRIDE],
     /// `Offset_0` of the chunk and of the one behind it.
     first: u128,
     end: u128,
@@ -135,10 +140,15 @@ impl Masks {
         let [star, top, end_top] = blocks.0.map(|block| u128::from_be_bytes(block.into()));
         let mut mask = double(star);
         (self.star, self.dollar) = (star.to_be(), mask.to_be());
-        let used = (text_len / 16).checked_ilog2().map_or(0, |log| log as usize + 1);
+        let used = (text_len / 16).checked_ilog2().map_or(0, |log| log as usize + 1).max(3);
         for l in &mut self.l[..used] {
             mask = double(mask);
             *l = mask.to_be();
+        }
+        let mut step = 0;
+        for (number, out) in self.steps.iter_mut().enumerate() {
+            step ^= self.l.get((number + 1).trailing_zeros() as usize).filter(|_| number + 1 < STRIDE).unwrap_or(&0);
+            *out = halves(step);
         }
         (self.first, self.end) = (offset_from_top(top, nonce), offset_from_top(end_top, nonce + 1));
     }
@@ -153,10 +163,18 @@ impl Masks {
     /// XORs block k, the first of which is number `from`, with `Offset_{k+1}`.
     #[inline(always)]
     fn apply(&self, blocks: &mut [[u8; 16]], from: usize) {
-        let mut offset = self.offset(from);
-        for (block, number) in blocks.iter_mut().zip(from + 1..) {
-            offset ^= self.l[number.trailing_zeros() as usize];
-            *block = (u128::from_ne_bytes(*block) ^ offset).to_ne_bytes();
+        let mut before = halves(self.offset(from));
+        let (strides, rest) = blocks.as_chunks_mut::<STRIDE>();
+        for (stride, next) in strides.iter_mut().zip((from + STRIDE..).step_by(STRIDE)) {
+            let mut steps = self.steps;
+            steps[STRIDE - 1] = xor(steps[STRIDE - 1], halves(self.l[next.trailing_zeros() as usize]));
+            for (block, step) in stride.iter_mut().zip(steps) {
+                mask(block, xor(before, step));
+            }
+            before = xor(before, steps[STRIDE - 1]);
+        }
+        for (block, step) in rest.iter_mut().zip(self.steps) {
+            mask(block, xor(before, step));
         }
     }
 }
@@ -164,6 +182,7 @@ impl Masks {
 impl Drop for Masks {
     fn drop(&mut self) {
         (self.star, self.dollar, self.l, self.first, self.end) = (0, 0, [0; MASKS], 0, 0);
+        self.steps = [[0; 2]; STRIDE];
         zeroize::optimization_barrier(self);
     }
 }
@@ -386,6 +405,23 @@ fn padded(bytes: &[u8]) -> u128 {
     block[..bytes.len()].copy_from_slice(bytes);
     block[bytes.len()] = 0x80;
     u128::from_ne_bytes(block)
+}
+
+fn halves(number: u128) -> [u64; 2] {
+    let bytes = number.to_ne_bytes();
+    let halves = bytes.as_chunks().0;
+    [u64::from_ne_bytes(halves[0]), u64::from_ne_bytes(halves[1])]
+}
+
+fn xor(one: [u64; 2], other: [u64; 2]) -> [u64; 2] {
+    [one[0] ^ other[0], one[1] ^ other[1]]
+}
+
+#[inline(always)]
+fn mask(block: &mut [u8; 16], mask: [u64; 2]) {
+    for (half, word) in block.as_chunks_mut().0.iter_mut().zip(mask) {
+        *half = (u64::from_ne_bytes(*half) ^ word).to_ne_bytes();
+    }
 }
 
 fn sum(blocks: &[[u8; 16]]) -> u128 {
