@@ -1,9 +1,8 @@
 //! age v1 files (age-encryption.org/v1): header with stanzas and MAC, payload in the STREAM construction.
 //!
-//! The wrapping of file keys is the age crate's; written here is what must carry a nonce of ours.
+//! Promises: what [`write`] makes, any implementation of age opens; nothing of a file is released before it is authentic.
 #![forbid(unsafe_code)]
 
-use age_core::format::Stanza;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
@@ -39,6 +38,17 @@ pub enum AgeError {
     /// The payload was changed or cut.
     #[error("authentication failed")]
     Payload,
+}
+
+/// A file key, wrapped to one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stanza {
+    /// The recipient's type.
+    pub tag: String,
+    /// What else the recipient needs; one or more visible ASCII characters each.
+    pub args: Vec<String>,
+    /// The wrapped file key.
+    pub body: Vec<u8>,
 }
 
 /// Wraps a file key under the shared secret of an X25519 agreement: ChaCha20-Poly1305 under
