@@ -13,7 +13,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use age_core::format::Stanza;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -155,7 +154,7 @@ impl Identities {
     }
 
     /// Unwraps the file key of an age file.
-    pub fn unwrap_age(&self, stanzas: &[Stanza]) -> Option<Zeroizing<[u8; record::age::FILE_KEY_LEN]>> {
+    pub fn unwrap_age(&self, stanzas: &[record::age::Stanza]) -> Option<Zeroizing<[u8; record::age::FILE_KEY_LEN]>> {
         self.age.iter().find_map(|key| key.unwrap(stanzas))
     }
 

@@ -6,6 +6,8 @@
 
 mod age;
 mod openpgp;
+mod rsa;
+mod ssh;
 pub mod x25519;
 
 use std::path::{Path, PathBuf};

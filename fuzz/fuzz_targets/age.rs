@@ -1,10 +1,9 @@
 //! age files: any header is read without harm, what was changed in any way does not open; what is not, does.
 #![no_main]
 
-use age_core::format::Stanza;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sealedlog::record::age::{self, AgeFile, MAGIC};
+use sealedlog::record::age::{self, AgeFile, MAGIC, Stanza};
 use sealedlog_fuzz::world::Change;
 
 #[derive(Arbitrary, Debug)]

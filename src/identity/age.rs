@@ -6,11 +6,10 @@ use std::path::Path;
 
 use age::armor::ArmoredReader;
 use age::secrecy::{ExposeSecret, SecretString};
-use age_core::format::Stanza;
 use zeroize::Zeroizing;
 
 use super::{LoadError, PassphraseSource};
-use crate::record::age::FILE_KEY_LEN;
+use crate::record::age::{FILE_KEY_LEN, Stanza};
 
 /// Work factor of scrypt that an identity file may ask for: 2^22 takes some seconds and 4 GiB of memory.
 const MAX_WORK_FACTOR: u8 = 22;
@@ -24,10 +23,15 @@ impl AgeIdentity {
     /// Unwraps the file key, where one of the stanzas is for this key.
     pub fn unwrap(&self, stanzas: &[Stanza]) -> Option<Zeroizing<[u8; FILE_KEY_LEN]>> {
         // One by one: a stanza that is broken must not hide another that is not.
-        let tried = stanzas.iter().filter_map(|stanza| self.0.unwrap_stanza(stanza)).take(super::MAX_TRIED);
+        let tried = stanzas.iter().filter_map(|stanza| self.0.unwrap_stanza(&of_age(stanza))).take(super::MAX_TRIED);
         let file_key = tried.filter_map(Result::ok).next()?;
         Some(Zeroizing::new(*file_key.expose_secret()))
     }
+}
+
+/// In the type of the age crate.
+fn of_age(Stanza { tag, args, body }: &Stanza) -> age_core::format::Stanza {
+    age_core::format::Stanza { tag: tag.clone(), args: args.clone(), body: body.clone() }
 }
 
 /// Reads an identity file of age-keygen.

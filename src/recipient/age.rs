@@ -5,17 +5,21 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use age_core::format::{FileKey, Stanza};
-use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use bech32::Bech32;
+use bech32::primitives::decode::CheckedHrpstring;
 use sha2::{Digest, Sha256};
 
-use super::x25519::{self, Agreement, AgreementKey};
+use super::rsa::{self, RsaKey};
+use super::ssh::{self, SshError};
+use super::x25519::{self, AGREEMENT_LEN, AgreementKey};
 use super::{PublicKey, Recipient, Refusal};
 use crate::record;
-use crate::record::age::{FILE_KEY_LEN, hkdf};
+use crate::record::age::{FILE_KEY_LEN, Stanza, hkdf};
 
 const X25519_LABEL: &[u8] = b"age-encryption.org/v1/X25519";
 const SSH_ED25519_LABEL: &[u8] = b"age-encryption.org/v1/ssh-ed25519";
+const SSH_RSA_LABEL: &[u8] = b"age-encryption.org/v1/ssh-rsa";
 
 /// An age or SSH public key.
 #[derive(Clone)]
@@ -28,7 +32,7 @@ enum Kind {
     /// `ssh-ed25519 …`
     SshEd25519(Arc<Agreed>),
     /// `ssh-rsa …`
-    SshRsa(age::ssh::Recipient),
+    SshRsa(Arc<Encrypted>),
 }
 
 /// A key with which a secret is agreed upon for each file key.
@@ -40,6 +44,13 @@ struct Agreed {
     /// The stanza's type, and its arguments before the ephemeral public key.
     tag: &'static str,
     args: Vec<String>,
+}
+
+/// A key that each file key is encrypted to.
+struct Encrypted {
+    key: RsaKey,
+    /// Says which key it is.
+    tag: String,
 }
 
 impl AgeRecipient {
@@ -60,21 +71,22 @@ impl AgeRecipient {
         }
     }
 
-    /// Wraps a file key to this recipient: a stanza of the header. `agreement` is one of its
-    /// [`agreement_key`](Self::agreement_key), where it has one, for this file key alone. Errors are those of the age crate,
-    /// which has none for these kinds.
-    pub fn wrap(&self, file_key: &[u8; FILE_KEY_LEN], agreement: &Agreement) -> Result<Vec<Stanza>, age::EncryptError> {
-        let agreed = match &self.0 {
-            Kind::X25519(agreed) | Kind::SshEd25519(agreed) => agreed,
-            Kind::SshRsa(key) => {
-                let file_key = FileKey::init_with_mut(|key| key.copy_from_slice(file_key));
-                return Ok(age::Recipient::wrap_file_key(key, &file_key)?.0);
+    /// Wraps a file key to this recipient: a stanza of the header. `once` is for this file key alone: an agreement of its
+    /// [`agreement_key`](Self::agreement_key) where it has one, else random bytes.
+    pub fn wrap(&self, file_key: &[u8; FILE_KEY_LEN], once: &[u8; AGREEMENT_LEN]) -> Stanza {
+        match &self.0 {
+            Kind::X25519(agreed) | Kind::SshEd25519(agreed) => {
+                let (share, secret) = x25519::parts(once);
+                let body = record::age::wrap(file_key, share, &agreed.public, secret, agreed.label).to_vec();
+                let args = agreed.args.iter().cloned().chain([STANDARD_NO_PAD.encode(share)]).collect();
+                Stanza { tag: agreed.tag.to_owned(), args, body }
             }
-        };
-        let (share, secret) = x25519::parts(agreement);
-        let body = record::age::wrap(file_key, share, &agreed.public, secret, agreed.label).to_vec();
-        let args = agreed.args.iter().cloned().chain([STANDARD_NO_PAD.encode(share)]).collect();
-        Ok(vec![Stanza { tag: agreed.tag.to_owned(), args, body }])
+            Kind::SshRsa(encrypted) => {
+                let seed = once.first_chunk::<{ rsa::SEED_LEN }>().expect("it is longer");
+                let body = encrypted.key.encrypt(file_key, SSH_RSA_LABEL, seed);
+                Stanza { tag: "ssh-rsa".to_owned(), args: vec![encrypted.tag.clone()], body }
+            }
+        }
     }
 }
 
@@ -105,39 +117,40 @@ fn parse_line(file: &Path, line: &str) -> Result<Recipient, Refusal> {
         key: PublicKey::Age(AgeRecipient(kind)),
     };
     if line.starts_with("age1") {
-        // The age crate knows best what is one, but does not hand out its bytes.
-        line.parse::<age::x25519::Recipient>().map_err(|why: &str| match line[4..].rfind('1') {
+        let public = x25519_key(line).map_err(|why| match line[4..].rfind('1') {
             Some(at) => unsupported(format!("the age plugin recipient age1{}…", &line[4..4 + at])),
             None => not_a_key(why.to_owned()),
         })?;
-        let (_, bytes) = bech32::decode(line).map_err(|why| not_a_key(why.to_string()))?;
-        let public: [u8; 32] = bytes.try_into().map_err(|_| not_a_key("it does not have 32 bytes".to_owned()))?;
         let key = AgreementKey::new(public).ok_or_else(low_order)?;
         let agreed = Agreed { key, public, label: X25519_LABEL, tag: "X25519", args: Vec::new() };
         return Ok(recipient(line.to_owned(), "", Kind::X25519(Arc::new(agreed))));
     }
-    let mut words = line.splitn(3, ' ');
-    let (algorithm, blob, label) = (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next().unwrap_or(""));
-    let key: age::ssh::Recipient = line.parse().map_err(|error| match error {
-        age::ssh::ParseRecipientKeyError::RsaModulusTooLarge => unsupported("an ssh-rsa key of more than 4096 bits".to_owned()),
-        age::ssh::ParseRecipientKeyError::RsaModulusTooSmall => unsupported("an ssh-rsa key of less than 2048 bits".to_owned()),
-        age::ssh::ParseRecipientKeyError::Unsupported(kind) => unsupported(format!("a key of type {kind}")),
-        age::ssh::ParseRecipientKeyError::Ignore => unsupported(format!("a key of type {algorithm}")),
-        age::ssh::ParseRecipientKeyError::Invalid(why) => not_a_key(why.to_owned()),
-        other => not_a_key(format!("{other:?}")),
+    let ssh = ssh::parse(line).map_err(|error| match error {
+        SshError::NotAKey => not_a_key(error.to_string()),
+        SshError::Type(_) | SshError::Length(_) => unsupported(error.to_string()),
     })?;
-    let blob = STANDARD.decode(blob).map_err(|why| not_a_key(why.to_string()))?;
-    let digest = Sha256::digest(&blob);
-    let kind = match key {
-        age::ssh::Recipient::SshEd25519(_, point) => {
+    let digest = Sha256::digest(&ssh.bytes);
+    let tag = STANDARD_NO_PAD.encode(&digest[..4]);
+    let kind = match ssh.key {
+        ssh::Key::Ed25519(point) => {
             let public = point.to_montgomery();
             // The shared secret is multiplied by a number that follows from the key's own bytes; so is the key, once.
-            let tweak = hkdf(b"", &blob, SSH_ED25519_LABEL);
+            let tweak = hkdf(b"", &ssh.bytes, SSH_ED25519_LABEL);
             let key = AgreementKey::new(public.mul_clamped(*tweak).to_bytes()).ok_or_else(low_order)?;
-            let (public, args) = (public.to_bytes(), vec![STANDARD_NO_PAD.encode(&digest[..4])]);
-            Kind::SshEd25519(Arc::new(Agreed { key, public, label: SSH_ED25519_LABEL, tag: "ssh-ed25519", args }))
+            let public = public.to_bytes();
+            Kind::SshEd25519(Arc::new(Agreed { key, public, label: SSH_ED25519_LABEL, tag: "ssh-ed25519", args: vec![tag] }))
         }
-        key => Kind::SshRsa(key),
+        ssh::Key::Rsa(key) => Kind::SshRsa(Arc::new(Encrypted { key, tag })),
     };
-    Ok(recipient(format!("SHA256:{}", STANDARD_NO_PAD.encode(digest)), label, kind))
+    Ok(recipient(format!("SHA256:{}", STANDARD_NO_PAD.encode(digest)), ssh.comment, kind))
+}
+
+/// The public key of an age recipient.
+fn x25519_key(line: &str) -> Result<[u8; 32], &'static str> {
+    let checked = CheckedHrpstring::new::<Bech32>(line).map_err(|_| "invalid Bech32 encoding")?;
+    if checked.hrp().as_str() != "age" {
+        return Err("its Bech32 prefix is not \"age\"");
+    }
+    let bytes: Vec<u8> = checked.byte_iter().collect();
+    bytes.try_into().map_err(|_| "it does not have 32 bytes")
 }

@@ -1,9 +1,8 @@
 //! age v1 files (age-encryption.org/v1): header with stanzas and MAC, payload in the STREAM construction.
 //!
-//! The wrapping of file keys is the age crate's; written here is what must carry a nonce of ours.
+//! Promises: what [`write`] makes, any implementation of age opens; nothing of a file is released before it is authentic.
 #![forbid(unsafe_code)]
 
-use age_core::format::Stanza;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
@@ -41,6 +40,17 @@ pub enum AgeError {
     Payload,
 }
 
+/// A file key, wrapped to one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stanza {
+    /// The recipient's type.
+    pub tag: String,
+    /// What else the recipient needs; one or more visible ASCII characters each.
+    pub args: Vec<String>,
+    /// The wrapped file key.
+    pub body: Vec<u8>,
+}
+
 /// Wraps a file key under the shared secret of an X25519 agreement: ChaCha20-Poly1305 under
 /// `HKDF(shared secret, ephemeral public key ‖ public key, label)`.
 pub fn wrap(
@@ -51,12 +61,11 @@ pub fn wrap(
     label: &[u8],
 ) -> [u8; FILE_KEY_LEN + TAG_LEN] {
     let key = hkdf(secret, &[&share[..], &public[..]].concat(), label);
-    let cipher = ChaCha20Poly1305::new_from_slice(&key[..]).expect("the key has the cipher's length");
     let mut wrapped = [0; FILE_KEY_LEN + TAG_LEN];
     let (text, tag) = wrapped.split_at_mut(FILE_KEY_LEN);
     text.copy_from_slice(file_key);
     // Each key is used once.
-    let sealed = cipher.encrypt_inout_detached(&Nonce::default(), b"", text.into());
+    let sealed = cipher(&key).encrypt_inout_detached(&Nonce::default(), b"", text.into());
     tag.copy_from_slice(&sealed.expect("a key is within the cipher's limits"));
     wrapped
 }
@@ -88,18 +97,64 @@ pub fn write(stanzas: &[Stanza], file_key: &[u8; FILE_KEY_LEN], nonce: &[u8; NON
     out.extend_from_slice(STANDARD_NO_PAD.encode(mac).as_bytes());
     out.push(b'\n');
     out.extend_from_slice(nonce);
-    write_payload(&payload_cipher(file_key, nonce), body, out);
+    write_payload(&payload_key(file_key, nonce), body, out);
 }
 
-fn write_payload(aead: &ChaCha20Poly1305, body: &[u8], out: &mut Vec<u8>) {
+fn write_payload(key: &[u8; 32], body: &[u8], out: &mut Vec<u8>) {
     let chunks = body.len().div_ceil(CHUNK).max(1);
     out.reserve(body.len() + chunks * TAG_LEN);
     for index in 0..chunks {
         let text = &body[index * CHUNK..body.len().min((index + 1) * CHUNK)];
-        let start = out.len();
+        let (start, nonce) = (out.len(), chunk_nonce(index, index + 1 == chunks));
         out.extend_from_slice(text);
-        let tag = aead.encrypt_inout_detached(&chunk_nonce(index, index + 1 == chunks), b"", (&mut out[start..]).into());
-        out.extend_from_slice(&tag.expect("a chunk is within the cipher's limits"));
+        let tag = long::encrypt(key, &nonce, &mut out[start..]).unwrap_or_else(|| {
+            // Perhaps some of it is encrypted.
+            out[start..].copy_from_slice(text);
+            let sealed = cipher(key).encrypt_inout_detached(&nonce, b"", (&mut out[start..]).into());
+            sealed.expect("a chunk is within the cipher's limits").into()
+        });
+        out.extend_from_slice(&tag);
+    }
+}
+
+/// OpenSSL has the faster ChaCha20-Poly1305, but takes two microseconds until it begins.
+#[cfg(feature = "openssl")]
+mod long {
+    use std::sync::OnceLock;
+
+    use chacha20poly1305::Nonce;
+    use ossl::cipher::{AeadParams, EncAlg, OsslCipher};
+    use ossl::{OsslContext, OsslSecret};
+
+    use super::TAG_LEN;
+
+    /// From this length on it is worth it.
+    const LONG: usize = 4096;
+
+    /// Encrypts in place and gives the tag; `None` where the text is short, or OpenSSL cannot.
+    pub fn encrypt(key: &[u8; 32], nonce: &Nonce, text: &mut [u8]) -> Option<[u8; TAG_LEN]> {
+        static CONTEXT: OnceLock<Option<OsslContext>> = OnceLock::new();
+        if text.len() < LONG {
+            return None;
+        }
+        let context = CONTEXT.get_or_init(|| OsslContext::new_lib_ctx_checked().ok()).as_ref()?;
+        let (secret, aead) = (OsslSecret::from_slice(key), AeadParams::new(None, TAG_LEN, 0));
+        let mut cipher =
+            OsslCipher::new(context, EncAlg::ChaCha20Poly1305, true, secret, Some(nonce.to_vec()), Some(aead)).ok()?;
+        let len = cipher.update_in_place(text).ok()?;
+        let mut tag = [0; TAG_LEN];
+        // A stream cipher holds nothing back.
+        let rest = cipher.finalize(&mut tag).ok()?;
+        cipher.get_tag(&mut tag).ok()?;
+        (len == text.len() && rest == 0).then_some(tag)
+    }
+}
+
+#[cfg(not(feature = "openssl"))]
+mod long {
+    /// There is no other.
+    pub fn encrypt(_: &[u8; 32], _: &chacha20poly1305::Nonce, _: &mut [u8]) -> Option<[u8; super::TAG_LEN]> {
+        None
     }
 }
 
@@ -167,7 +222,7 @@ impl<'a> AgeFile<'a> {
     pub fn open(&self, file_key: &[u8; FILE_KEY_LEN], plain: &mut Vec<u8>) -> Result<(), AgeError> {
         plain.clear();
         header_mac(file_key, self.header).verify_slice(&self.mac).map_err(|_| AgeError::Mac)?;
-        let opened = self.open_payload(&payload_cipher(file_key, self.nonce), plain);
+        let opened = self.open_payload(&cipher(&payload_key(file_key, self.nonce)), plain);
         if opened.is_err() {
             plain.zeroize();
         }
@@ -207,9 +262,13 @@ fn header_mac(file_key: &[u8; FILE_KEY_LEN], header: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// Keyed with `HKDF(file key, nonce, "payload")`.
-fn payload_cipher(file_key: &[u8; FILE_KEY_LEN], nonce: &[u8; NONCE_LEN]) -> ChaCha20Poly1305 {
-    ChaCha20Poly1305::new_from_slice(&hkdf(file_key, nonce, b"payload")[..]).expect("the key has the cipher's length")
+/// `HKDF(file key, nonce, "payload")`
+fn payload_key(file_key: &[u8; FILE_KEY_LEN], nonce: &[u8; NONCE_LEN]) -> Zeroizing<[u8; 32]> {
+    hkdf(file_key, nonce, b"payload")
+}
+
+fn cipher(key: &[u8; 32]) -> ChaCha20Poly1305 {
+    ChaCha20Poly1305::new_from_slice(key).expect("the key has the cipher's length")
 }
 
 /// `HKDF-SHA256(secret, salt, info, 32)`
@@ -238,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(len in prop_oneof![0usize..300, 65_530usize..65_545, 131_060usize..131_080], stanza_len in 0usize..200, flip: prop::sample::Index) {
+        fn what_is_written_is_read(len in prop_oneof![0usize..300, 4090usize..4100, 65_530usize..65_545, 131_060usize..131_080], stanza_len in 0usize..200, flip: prop::sample::Index) {
             let (file_key, nonce, body) = ([1; 16], [2; 16], vec![7; len]);
             let mut file = Vec::new();
             write(&[stanza(stanza_len), stanza(0)], &file_key, &nonce, &body, &mut file);

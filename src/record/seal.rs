@@ -18,7 +18,7 @@ use super::seipd2::{self, MessageKey, SALT_LEN, WriteChunks};
 use super::{CONTROL_NAME, Framing, MAX_LINE, Profile, age, framing, seipd1};
 use crate::chain::{self, EpochKey, Kind, MIN_SLOTS, Tag};
 use crate::recipient::Recipients;
-use crate::recipient::x25519::{AGREEMENT_LEN, Agreement, AgreementKey};
+use crate::recipient::x25519::{self, AGREEMENT_LEN, AT_ONCE, AgreeMany, Agreement, AgreementKey};
 use crate::sha256::{self, Compress, LANES};
 
 /// Why a line was not sealed. Nothing was appended then, and the slot is still free.
@@ -34,9 +34,6 @@ pub enum SealError {
     /// The public-key operation failed.
     #[error("cannot seal to an OpenPGP key: {0}")]
     OpenPgp(String),
-    /// The public-key operation failed.
-    #[error("cannot seal to an age or SSH key: {0}")]
-    Age(String),
     /// The operating system gave no randomness.
     #[error("no randomness: {0}")]
     Random(getrandom::Error),
@@ -49,11 +46,14 @@ pub struct Processor {
     pub compress: Compress,
     /// For `rfc9580` with AES-256.
     pub write_chunks: WriteChunks,
+    /// For `age`, and `rfc4880` with keys of type Curve25519Legacy.
+    pub agree_many: AgreeMany,
 }
 
 impl Processor {
     /// Any processor.
-    pub const ANY: Self = Self { compress: sha256::compress, write_chunks: seipd2::write_chunks::<Aes256Enc> };
+    pub const ANY: Self =
+        Self { compress: sha256::compress, write_chunks: seipd2::write_chunks::<Aes256Enc>, agree_many: x25519::agree_many };
 }
 
 /// Seals the records of one epoch, slot by slot. Its secrets stand in `table`, memory that the caller chose.
@@ -65,7 +65,7 @@ pub struct EpochSealer<B> {
     next: u32,
     table: B,
     record: Vec<u8>,
-    write_chunks: WriteChunks,
+    processor: Processor,
 }
 
 /// `rfc9580`: salt and message key of a slot.
@@ -81,17 +81,22 @@ fn entry_len(profile: Profile) -> usize {
 const AHEAD_LEN: usize = 512 * 1024;
 
 /// How many bytes of table an epoch needs: an entry for each slot, and a row of agreements for each that has them made
-/// ahead, and one for the others.
+/// ahead, and as many for the others as are made at once.
 pub fn table_len(recipients: &Recipients, slots: u32) -> usize {
-    let row = recipients.agreement_keys().count() * AGREEMENT_LEN;
-    slots as usize * entry_len(recipients.profile()) + (rows_ahead(slots, row) + 1) * row
+    let row = row_len(recipients);
+    slots as usize * entry_len(recipients.profile()) + (rows_ahead(slots, row) + AT_ONCE) * row
+}
+
+/// How many bytes a slot's agreements have.
+fn row_len(recipients: &Recipients) -> usize {
+    recipients.agreement_keys().count() * AGREEMENT_LEN
 }
 
 /// How many slots have their agreements made ahead, where a row of them has so many bytes: half of an epoch's, so that the
 /// thread that makes them and the one that seals have about as much to do. None in short epochs, which come one after the
 /// other where nothing presses.
 fn rows_ahead(slots: u32, row: usize) -> usize {
-    if slots <= MIN_SLOTS || row == 0 { 0 } else { (slots as usize / 2).min(AHEAD_LEN / row) }
+    if slots <= MIN_SLOTS || row == 0 { 0 } else { (slots as usize / 2).min(AHEAD_LEN / row) / AT_ONCE * AT_ONCE }
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
@@ -102,8 +107,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
         key: &EpochKey,
         slots: u32,
         mut table: B,
-        Processor { compress, write_chunks }: Processor,
+        processor: Processor,
     ) -> Result<Self, SealError> {
+        let compress = processor.compress;
         let (mut pkesks, entry_len) = (Vec::new(), entry_len(recipients.profile()));
         let groups = table.as_mut()[..slots as usize * entry_len].chunks_mut(LANES * entry_len).zip((0..).step_by(LANES));
         let quads = key.locators().many(compress);
@@ -138,12 +144,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
                 }
             }
         }
-        let rows = &mut table.as_mut()[slots as usize * entry_len..];
-        let row = recipients.agreement_keys().count() * AGREEMENT_LEN;
-        for row in rows.chunks_exact_mut(row.max(1)).take(rows_ahead(slots, row)) {
-            agree(&recipients, row)?;
+        let row = row_len(&recipients);
+        let rows = &mut table.as_mut()[slots as usize * entry_len..][..rows_ahead(slots, row) * row];
+        for rows in rows.chunks_exact_mut((AT_ONCE * row).max(1)) {
+            agree(&recipients, processor.agree_many, rows)?;
         }
-        Ok(Self { recipients, pkesks, slots, next: 0, table, record: Vec::new(), write_chunks })
+        Ok(Self { recipients, pkesks, slots, next: 0, table, record: Vec::new(), processor })
     }
 
     /// The slot that the next record takes.
@@ -183,16 +189,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> EpochSealer<B> {
                 let key = MessageKey::read_from(self.recipients.cipher(), key.try_into().expect("the entry has this length"));
                 record.extend_from_slice(&self.pkesks);
                 let name = if kind == Kind::Control { CONTROL_NAME } else { b"" };
-                seipd2::write(&key, salt, &Literal { name, date, body }, record, self.write_chunks);
+                seipd2::write(&key, salt, &Literal { name, date, body }, record, self.processor.write_chunks);
             }
             Profile::Rfc4880 | Profile::Age => {
                 let (locator, tag) = split_tag_entry(entry);
-                let len = self.recipients.agreement_keys().count() * AGREEMENT_LEN;
+                let len = row_len(&self.recipients);
                 let ahead = rows_ahead(self.slots, len);
-                let row = &mut rows[slot.min(ahead) * len..][..len];
-                if slot >= ahead {
-                    agree(&self.recipients, row)?;
+                let at = if slot < ahead { slot } else { ahead + (slot - ahead) % AT_ONCE };
+                if slot >= ahead && at == ahead {
+                    agree(&self.recipients, self.processor.agree_many, &mut rows[ahead * len..][..AT_ONCE * len])?;
                 }
+                let row = &mut rows[at * len..][..len];
                 if profile == Profile::Age {
                     seal_age(&self.recipients, &locator, &tag, kind, row, body, record)?;
                 } else {
@@ -215,19 +222,23 @@ fn split_tag_entry(entry: &[u8]) -> (chain::Locator, Tag) {
     (*locator, Tag::from_bytes(tag.try_into().expect("the entry has this length")))
 }
 
-/// Makes a new agreement of each key that needs one.
-fn agree(recipients: &Recipients, row: &mut [u8]) -> Result<(), SealError> {
-    let mut ephemeral = Zeroizing::new([0; 32]);
-    for (key, agreement) in recipients.agreement_keys().zip(row.as_chunks_mut().0) {
-        random(&mut ephemeral[..])?;
-        key.agree(&ephemeral, agreement);
+/// Makes rows for slots that follow each other: new agreements of each key that needs them.
+fn agree(recipients: &Recipients, many: AgreeMany, rows: &mut [u8]) -> Result<(), SealError> {
+    let row = rows.len() / AT_ONCE;
+    let (mut ephemerals, mut agreements) = (Zeroizing::new([[0; 32]; AT_ONCE]), Zeroizing::new([[0; AGREEMENT_LEN]; AT_ONCE]));
+    for (key, at) in recipients.agreement_keys().zip((0..).step_by(AGREEMENT_LEN)) {
+        random(ephemerals.as_flattened_mut())?;
+        many(key, &ephemerals, &mut agreements);
+        for (row, agreement) in rows.chunks_exact_mut(row).zip(&*agreements) {
+            row[at..][..AGREEMENT_LEN].copy_from_slice(agreement);
+        }
     }
     Ok(())
 }
 
-/// The next agreement of a row for a recipient that needs one; else one that nobody looks at.
-fn next_agreement<'a>(key: Option<&AgreementKey>, agreements: &mut std::slice::Iter<'a, Agreement>) -> &'a Agreement {
-    key.and_then(|_| agreements.next()).unwrap_or(&[0; AGREEMENT_LEN])
+/// The next agreement of a row for a recipient that needs one.
+fn next_agreement<'a>(key: Option<&AgreementKey>, agreements: &mut std::slice::Iter<'a, Agreement>) -> Option<&'a Agreement> {
+    key.and_then(|_| agreements.next())
 }
 
 #[allow(clippy::too_many_arguments, reason = "what a record is made of")]
@@ -250,7 +261,8 @@ fn seal_rfc4880(
     let start = out.len();
     let mut agreements = row.as_chunks().0.iter();
     for recipient in recipients.openpgp() {
-        let agreement = next_agreement(recipient.agreement_key(), &mut agreements);
+        // Without one there is nobody who looks at it.
+        let agreement = next_agreement(recipient.agreement_key(), &mut agreements).unwrap_or(&[0; AGREEMENT_LEN]);
         if let Err(error) = recipient.write_pkesk3(cipher, session_key, agreement, out) {
             out.truncate(start);
             return Err(SealError::OpenPgp(error.to_string()));
@@ -275,8 +287,15 @@ fn seal_age(
     random(&mut file_key[..])?;
     let (mut stanzas, mut agreements) = (Vec::new(), row.as_chunks().0.iter());
     for recipient in recipients.age() {
-        let agreement = next_agreement(recipient.agreement_key(), &mut agreements);
-        stanzas.extend(recipient.wrap(&file_key, agreement).map_err(|error| SealError::Age(error.to_string()))?);
+        let mut bytes = Zeroizing::new([0; AGREEMENT_LEN]);
+        let once = match next_agreement(recipient.agreement_key(), &mut agreements) {
+            Some(agreement) => agreement,
+            None => {
+                random(&mut bytes[..])?;
+                &*bytes
+            }
+        };
+        stanzas.push(recipient.wrap(&file_key, once));
     }
     age::write(&stanzas, &file_key, &chain::age_nonce(locator, tag, kind, &file_key), body, out);
     Ok(())
