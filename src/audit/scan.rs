@@ -5,15 +5,18 @@
 //! claims is believed only once the record is accepted. What makes a candidate a record is the examiner's business.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
+mod cut;
+
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use self::cut::unframe;
+use self::cut::{Cut, beginning, begins_text, cut_record, detect, encoded_len, looks_like_record};
 use super::heads::{self, Heads};
 use super::pool::{Flight, Job, Pool};
-use crate::record::openpgp::{Malformed, Message};
+use crate::record::openpgp::Malformed;
 use crate::record::{Framing, MAX_RECORD, framing};
 
 /// Longest line of base64 that a record can take.
@@ -633,58 +636,8 @@ impl<R: Read, E: Examine> Iterator for Scanner<'_, R, E> {
     }
 }
 
-enum Cut {
-    Malformed(Malformed),
-    /// So many bytes at the beginning are of another, torn record.
-    Repeated(usize),
-}
-
-/// Length of the record that `bytes` begin with, as far as its packet headers say. `latest` are the PKESK packets of the
-/// one before, and then its own.
-fn cut_record(bytes: &[u8], latest: &mut Vec<u8>) -> Result<usize, Cut> {
-    if let Some(message) = Message::parse_behind(bytes, latest) {
-        return Ok(message.len);
-    }
-    let message = Message::parse(bytes).map_err(Cut::Malformed)?;
-    if message.pkesks.len() > MAX_PKESKS {
-        return Err(Cut::Malformed(Malformed::Long));
-    }
-    match heads::repeated(message.pkesks) {
-        Some(len) => Err(Cut::Repeated(len)),
-        None => {
-            latest.clear();
-            latest.extend_from_slice(message.pkesks);
-            Ok(message.len)
-        }
-    }
-}
-
 fn examine_text<E: Examine>(examiner: &E, text: &[u8], record: &mut Vec<u8>) -> Result<E::Out, Why> {
     if framing::read_line(text, record) { examiner.examine(record) } else { Err(Why::NotARecord) }
-}
-
-/// What stands in framed candidates.
-pub type Unframed = Vec<Option<Result<Range<usize>, Why>>>;
-
-/// The candidates that were cut from `bytes`, without framing, and where they stand then; nothing for an empty line.
-pub fn unframe<'b>(bytes: &'b [u8], cut: &[Range<usize>], framed: Framing) -> (Cow<'b, [u8]>, Unframed) {
-    if framed == Framing::Binary {
-        return (Cow::Borrowed(bytes), cut.iter().map(|range| Some(Ok(range.clone()))).collect());
-    }
-    let (mut all, mut record) = (Vec::with_capacity(bytes.len() / 4 * 3), Vec::new());
-    let ranges = cut.iter().map(|range| {
-        let candidate = &bytes[range.clone()];
-        (!candidate.is_empty()).then(|| {
-            let start = all.len();
-            if !framing::read_line(candidate, &mut record) {
-                return Err(Why::NotARecord);
-            }
-            all.extend_from_slice(&record);
-            Ok(start..all.len())
-        })
-    });
-    let ranges = ranges.collect();
-    (Cow::Owned(all), ranges)
 }
 
 /// Accepts, for its head, the first good one from `from` on of what was examined already.
@@ -695,44 +648,4 @@ fn learn_from_next<E: Examine>(examiner: &E, flight: &mut Flight<E::Out>, behind
         good.map(|(out, range)| examiner.accepted(&beginning(&bytes[range.clone()]), out)).is_some()
     };
     let _ = first(flight, from) || behind.iter_mut().any(|flight| first(flight, 0));
-}
-
-/// How many characters at the beginning of `text` are whole groups of base64.
-fn encoded_len(text: &[u8]) -> usize {
-    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    let digits = text.iter().take_while(|byte| digit(byte)).count();
-    let padding = text[digits..].iter().take(2).take_while(|&&byte| byte == b'=').count();
-    (digits + padding) / 4 * 4
-}
-
-fn looks_like_record(record: &[u8], heads: &Heads) -> bool {
-    heads.at(record) || Message::parse(record).is_ok()
-}
-
-/// Whether a line that ends too early could be the beginning of a record.
-fn begins_text(text: &[u8]) -> bool {
-    let begin = beginning(text);
-    heads::begins(&begin) || (begin.is_empty() && text.len() < 4)
-}
-
-/// As much of the record in a line of base64 as a head takes. Where the line is cut, the last group may be missing.
-fn beginning(text: &[u8]) -> Vec<u8> {
-    let (mut beginning, text) = (Vec::new(), &text[..text.len().min(64)]);
-    framing::read_line(&text[..text.len() / 4 * 4], &mut beginning);
-    beginning
-}
-
-/// By the first known head, else by whether the bytes are text. `None` for nothing but empty lines.
-fn detect(bytes: &[u8], heads: &Heads) -> Option<Framing> {
-    if bytes.trim_ascii().is_empty() {
-        return None;
-    }
-    match (heads.next(bytes, 0, None), heads.first_text(bytes)) {
-        (Some(binary), text) if text.is_none_or(|text| binary < text) => return Some(Framing::Binary),
-        (_, Some(_)) => return Some(Framing::Base64),
-        _ => {}
-    }
-    let sample = &bytes[..bytes.len().min(4096)];
-    let text = sample.iter().filter(|byte| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte)).count();
-    Some(if text * 8 >= sample.len() * 7 { Framing::Base64 } else { Framing::Binary })
 }
