@@ -74,6 +74,7 @@ const AUDIT: &str = env!("CARGO_BIN_EXE_sealedlog-audit");
 /// How this program is told, by itself, to be one of the programs that are measured.
 const SEQUOIA_A_LINE: &str = "--sequoia-a-line";
 const AGE_A_LINE: &str = "--age-a-line";
+const ANSWER: &str = "--answer";
 
 fn main() -> ExitCode {
     // cargo gives benches an option of its own.
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
     let done = match &args[..] {
         [option, cert] if option == SEQUOIA_A_LINE => a_line::sequoia_a_line(cert).map(|()| true),
         [option, recipient] if option == AGE_A_LINE => a_line::age_a_line(recipient).map(|()| true),
+        [option, store, ..] if option == ANSWER => daemons::answer(store).map(|()| true),
         [] => bench(None),
         [file] if !file.starts_with('-') => bench(Some(Path::new(file))),
         _ => Err(anyhow::anyhow!("usage: programs [FILE]")),

@@ -2,13 +2,15 @@
 //!
 //! Promises: each line is in the file before the next read, or is held, or is counted into a `gap` record, as the policy
 //! says; a signal, a changed key folder, a full disk or a moved file never ends it. It never writes a line in the clear
-//! and never tells one. Before it reads the first one it gives up all that it does not need (`host::sandbox`).
+//! and never tells one. Before it reads the first one it gives up all that it does not need (`host::sandbox`). Dense input
+//! gathers for a moment before it is read (`pace`).
 #![forbid(unsafe_code)]
 
 pub mod confirm;
 mod keyring;
 mod log;
 mod logs;
+mod pace;
 mod program;
 pub mod route;
 pub mod target;
@@ -26,6 +28,7 @@ use self::confirm::{Confirm, Confirmer};
 use self::keyring::Keyring;
 use self::log::{Common, LAST_TRY};
 use self::logs::{Logs, Maker, Place};
+use self::pace::Pace;
 use self::program::Program;
 use self::route::FIELD_LIMIT;
 use self::target::{Target, TargetError};
@@ -182,6 +185,9 @@ pub struct Filter {
     lacks: Vec<String>,
     /// The change of keys that all logs have followed.
     followed: u64,
+    pace: Pace,
+    /// How long the input is left alone before the next read.
+    pause: Option<Duration>,
     unreadable: Option<InputError>,
 }
 
@@ -248,7 +254,19 @@ impl Filter {
         };
         keys.watch(&mut warner);
         let common = Common { warner, keys, when_full: options.when_full, sandbox: options.sandbox };
-        Ok(Self { options, common, logs, confirmer, signals, wake, lacks, followed: 0, unreadable: None })
+        Ok(Self {
+            options,
+            common,
+            logs,
+            confirmer,
+            signals,
+            wake,
+            lacks,
+            followed: 0,
+            pace: Pace::default(),
+            pause: None,
+            unreadable: None,
+        })
     }
 
     /// Seals `input` until it is told to end. Everything that was read is stored then, or the error says how much is not.
@@ -297,6 +315,10 @@ impl Filter {
                 Profile::Rfc9580 => wipe_stack_of_symmetric(),
                 Profile::Rfc4880 | Profile::Age => wipe_stack(),
             }
+            if let Some(pause) = self.pause.take().filter(|_| reads && terminated.is_none()) {
+                // A wake ends it, and is found below; so is an error.
+                let _ = host::wait(None, &wakes, Some(pause));
+            }
             let ready = match host::wait(reads.then_some(input), &wakes, timeout) {
                 Ok(ready) => ready,
                 Err(source) if source.raw_os_error() == Some(EBADF) => return Err(system("cannot wait for input")(source)),
@@ -329,8 +351,15 @@ impl Filter {
     /// One read, and everything in it. Whether the input is at its end.
     fn read(&mut self, reader: &mut Reader, input: BorrowedFd<'_>) -> bool {
         match reader.fill(input) {
-            Ok(Filled::Bytes(_) | Filled::WouldBlock) | Err(InputError::Full) => {
+            Ok(Filled::Bytes(bytes)) => {
+                let at = clock::monotonic();
                 self.tell_lacks();
+                let lines = self.take(reader, false);
+                // A daemon that waits for answers writes no more before it has them.
+                self.pause = if self.confirmer.is_none() { self.pace.after(lines, bytes, at) } else { None };
+                false
+            }
+            Ok(Filled::WouldBlock) | Err(InputError::Full) => {
                 self.take(reader, false);
                 false
             }
@@ -359,14 +388,16 @@ impl Filter {
         }
     }
 
-    /// Seals and writes what was read, at the end of input its unfinished last line too.
-    fn take(&mut self, reader: &mut Reader, ended: bool) {
+    /// Seals and writes what was read, at the end of input its unfinished last line too. How many pieces that were.
+    fn take(&mut self, reader: &mut Reader, ended: bool) -> u32 {
         let now = clock::now();
+        let mut pieces = 0;
         if let Some(confirmer) = &mut self.confirmer {
             while let Some(piece) = if ended { reader.rest() } else { reader.next_piece() } {
                 confirmer.take(&piece, piece.ends_line(), now, &mut self.logs, &mut self.common);
+                pieces += 1;
             }
-            return;
+            return pieces;
         }
         // Nothing is opened or rotated without a line that goes there.
         while let Some(piece) = reader.peek_piece(ended) {
@@ -376,8 +407,10 @@ impl Filter {
             }
             let Some(piece) = (if ended { reader.rest() } else { reader.next_piece() }) else { break };
             self.logs.take(place, &piece, piece.ends_line(), now, &mut self.common);
+            pieces += 1;
         }
         self.logs.flush(&mut self.common);
+        pieces
     }
 
     /// What is due by the clock. How long nothing else will be.

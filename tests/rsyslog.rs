@@ -77,6 +77,47 @@ fn a_stopped_program_is_replaced_and_nothing_is_dropped() {
     assert!(stall.sent > 30_000, "{}", stall.sent);
 }
 
+/// The snippet as it says for who does without answers.
+fn unconfirmed(site: &Site) -> String {
+    let snippet = site.snippet(KIND.snippet(), SYSLOG);
+    let (comments, lines): (Vec<&str>, Vec<&str>) = snippet.lines().partition(|line| line.starts_with('#'));
+    let mut changed = lines.join("\n") + "\n";
+    let off = r#"confirmMessages="off" useTransactions="off""#;
+    let size = "--pipe-size 524288 ";
+    assert!([off, size].iter().all(|text| comments.iter().any(|line| line.contains(text))), "{snippet}");
+    for (from, to) in [("--confirm-messages --use-transactions ", size), (r#"confirmMessages="on" useTransactions="on""#, off)] {
+        assert_eq!(changed.matches(from).count(), 1, "{snippet}");
+        changed = changed.replace(from, to);
+    }
+    changed
+}
+
+/// What a killed program that gives no answers can lose: what it read, and what was in its pipe.
+const UNANSWERED: usize = 640 << 10;
+
+/// Without answers nothing is lost over bursts and stops; a kill costs what the pipe and one read hold.
+#[test]
+fn without_answers_a_kill_costs_a_pipe_and_a_read() {
+    let site = Site::new();
+    let daemon = Daemon::start(KIND, &unconfirmed(&site));
+    let mut server = Server { daemon, site };
+    let burst = 50_000;
+    server.send(0..burst, None);
+    server.wait_plain(burst);
+    server.daemon.stop();
+    assert_eq!(differences(&server.sealed(), 0..burst), "");
+    server.site.verify_clean();
+
+    let site = Site::new();
+    let daemon = Daemon::start(KIND, &unconfirmed(&site));
+    let mut server = Server { daemon, site };
+    let times = 4;
+    let (count, sealed, _) = server.kill_filters(times);
+    assert!(sealed.windows(2).all(|pair| pair[0] < pair[1]), "each once, in order");
+    let lost = count - sealed.len();
+    assert!(lost * 150 <= times * UNANSWERED, "{lost} lost");
+}
+
 /// While the disk is full the program refuses lines and rsyslog keeps them; afterwards all are there.
 #[test]
 fn a_full_disk_loses_nothing() {

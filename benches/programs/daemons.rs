@@ -4,8 +4,9 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,11 +23,13 @@ use super::place::{Keys, Place, fresh_state, is_installed, output};
 use super::run::{Row, Run, RunOnce, Why};
 use super::steady::settled;
 use super::syslog::{children, free_port, is_filter, libraries};
-use super::{APACHE, AUDIT, SYSLOG};
+use super::{ANSWER, APACHE, AUDIT, SYSLOG};
 
 pub const SYSLOG_NG_SEALED: &str = "syslog-ng, program(sealedlog-syslog)";
 pub const SYSLOG_NG_PLAIN: &str = "syslog-ng, file()";
 pub const RSYSLOG_SEALED: &str = "rsyslog, omprog sealedlog-syslog";
+pub const RSYSLOG_ANSWERS: &str = "rsyslog, omprog of a program that stores";
+pub const RSYSLOG_UNCONFIRMED: &str = "rsyslog, omprog, without answers";
 pub const RSYSLOG_PLAIN: &str = "rsyslog, omfile";
 pub const APACHE_SEALED: &str = "Apache, sealedlog-apache (requests)";
 pub const APACHE_ROTATELOGS: &str = "Apache, rotatelogs (requests)";
@@ -41,13 +44,15 @@ const CONNECTIONS: &str = "8";
 /// The rows of this module: so many lines for the syslog daemons, so many requests for Apache.
 pub fn rows<'a>(place: &'a Place, keys: &'a Keys, lines: u64, requests: u64) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
-    for (name, kind, sealed) in [
-        (SYSLOG_NG_SEALED, Kind::SyslogNg, true),
-        (SYSLOG_NG_PLAIN, Kind::SyslogNg, false),
-        (RSYSLOG_SEALED, Kind::Rsyslog, true),
-        (RSYSLOG_PLAIN, Kind::Rsyslog, false),
+    for (name, kind, way) in [
+        (SYSLOG_NG_SEALED, Kind::SyslogNg, Way::Sealed),
+        (SYSLOG_NG_PLAIN, Kind::SyslogNg, Way::Plain),
+        (RSYSLOG_SEALED, Kind::Rsyslog, Way::Sealed),
+        (RSYSLOG_ANSWERS, Kind::Rsyslog, Way::Answered),
+        (RSYSLOG_UNCONFIRMED, Kind::Rsyslog, Way::Unconfirmed),
+        (RSYSLOG_PLAIN, Kind::Rsyslog, Way::Plain),
     ] {
-        let run: RunOnce<'a> = Box::new(move || syslog(place, keys, kind, sealed, lines));
+        let run: RunOnce<'a> = Box::new(move || syslog(place, keys, kind, way, lines));
         let there = kind.root().join(kind.program()).is_file();
         let runs = if there { Ok(Vec::new()) } else { Err(Why::Missing(kind.program().to_owned())) };
         rows.push(Row { name, lines, run, runs });
@@ -138,21 +143,83 @@ impl Kind {
     }
 }
 
+/// What stores the lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The snippet that is shipped.
+    Sealed,
+    /// As the snippet says for who does without answers.
+    Unconfirmed,
+    /// The snippet with [`answer`] as its program.
+    Answered,
+    /// The daemon itself, in plain text.
+    Plain,
+}
+
+impl Way {
+    /// Changes a snippet.
+    fn change(self, snippet: &str, sealing: &str, store: &Path) -> anyhow::Result<String> {
+        let mut snippet = snippet.to_owned();
+        let mut replace = |from: &str, to: &str| -> anyhow::Result<()> {
+            ensure!(snippet.contains(from), "the snippet has no {from}");
+            snippet = snippet.replace(from, to);
+            Ok(())
+        };
+        match self {
+            Self::Unconfirmed => {
+                replace(
+                    "binary=\"/usr/bin/sealedlog-syslog --confirm-messages --use-transactions ",
+                    &format!("binary=\"{sealing} --pipe-size 524288 "),
+                )?;
+                replace("confirmMessages=\"on\" useTransactions=\"on\"", "confirmMessages=\"off\" useTransactions=\"off\"")?;
+            }
+            Self::Answered => {
+                let own = std::env::current_exe()?;
+                // The options behind it are nothing to it.
+                let program = format!("binary=\"{} {ANSWER} {} ", own.display(), store.display());
+                replace("binary=\"/usr/bin/sealedlog-syslog ", &program)?;
+            }
+            Self::Sealed | Self::Plain => replace("/usr/bin/sealedlog-syslog ", &format!("{sealing} "))?,
+        }
+        Ok(snippet)
+    }
+}
+
+/// The least that a program behind `omprog` must do so that nothing is lost: each line is written before it is answered, and
+/// brought to the disk before the end of its transaction is.
+pub fn answer(store: &str) -> anyhow::Result<()> {
+    let mut store = File::options().append(true).create(true).open(store)?;
+    let (mut input, mut line) = (BufReader::new(io::stdin().lock()), Vec::new());
+    // Without the buffer of std's.
+    let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    out.write_all(b"OK\n")?;
+    while input.read_until(b'\n', &mut line)? > 0 {
+        match &line[..] {
+            b"BEGIN TRANSACTION\n" => out.write_all(b"OK\n")?,
+            b"COMMIT TRANSACTION\n" => store.sync_data().and_then(|()| out.write_all(b"OK\n"))?,
+            _ => store.write_all(&line).and_then(|()| out.write_all(b"DEFER_COMMIT\n"))?,
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
 /// Lines over TCP into a daemon that is running, until the last one is stored.
-fn syslog(place: &Place, keys: &Keys, kind: Kind, sealed: bool, lines: u64) -> anyhow::Result<Run> {
+fn syslog(place: &Place, keys: &Keys, kind: Kind, way: Way, lines: u64) -> anyhow::Result<Run> {
     let folder = place.path("daemon");
     let _ = fs::remove_dir_all(&folder);
     let logs = folder.join("logs");
     fs::create_dir_all(&logs)?;
-    let destination = if sealed {
+    let plain = logs.join("plain");
+    let destination = if way == Way::Plain {
+        kind.plain(&plain)
+    } else {
         let [state, runtime] = fresh_state(place);
         let options = format!("--keys {} --state {} --runtime {}", keys.rfc9580.display(), state.display(), runtime.display());
         let snippet = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(kind.snippet()))?;
-        let snippet = snippet.replace("/usr/bin/sealedlog-syslog ", &format!("{SYSLOG} {options} "));
+        let snippet = way.change(&snippet, &format!("{SYSLOG} {options}"), &plain)?;
         let snippet = snippet.replace("/var/log/sealedlog-", &format!("{}/warnings-", folder.display()));
         snippet.replace("/var/log/sealed/", &format!("{}/", logs.display()))
-    } else {
-        kind.plain(&logs.join("plain"))
     };
     let port = free_port();
     fs::write(folder.join("conf"), kind.configuration(&folder, port, &destination))?;
@@ -172,11 +239,11 @@ fn syslog(place: &Place, keys: &Keys, kind: Kind, sealed: bool, lines: u64) -> a
     })?;
     let wall = wall.with_context(|| format!("nothing is stored: {}", told()))?.as_secs_f64();
     daemon.stop()?;
-    let found = if sealed {
+    let found = if plain.exists() {
+        fs::read(&plain)?
+    } else {
         let mut open = Command::new(AUDIT);
         output(open.arg("open").arg(&logs).arg("--key").arg(&keys.rfc9580_secret).arg("--trust-first"))?
-    } else {
-        fs::read(logs.join("plain"))?
     };
     let found = memchr::memmem::find_iter(&found, b" access: ").count() as u64;
     ensure!(found == lines, "{found} lines are stored of {lines}: {}", told());

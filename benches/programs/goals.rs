@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::daemons::{APACHE_ROTATELOGS, APACHE_SEALED, RSYSLOG_PLAIN, RSYSLOG_SEALED, SYSLOG_NG_PLAIN, SYSLOG_NG_SEALED};
+use super::daemons::{
+    APACHE_ROTATELOGS, APACHE_SEALED, RSYSLOG_ANSWERS, RSYSLOG_PLAIN, RSYSLOG_SEALED, RSYSLOG_UNCONFIRMED, SYSLOG_NG_PLAIN,
+    SYSLOG_NG_SEALED,
+};
 use super::rows::{
     AGE_CRATE, AGE_STREAM, GPG_DECRYPT, GPG_ENCRYPT, OPEN, SEAL_AGE, SEAL_AGE_GROUP, SEAL_ONE_CORE, SEAL_RFC4880,
     SEAL_RFC4880_GROUP, SEAL_RFC9580, SEQUOIA_RFC4880, SEQUOIA_RFC9580, SLOGENCRYPT, SLOGVERIFY, VERIFY,
@@ -62,7 +65,8 @@ pub const GOALS: &[Goal] = &[
     at_least(20.0, "verify rfc9580: times slogverify", VERIFY, SLOGVERIFY),
     at_most(1.5, "processor time at 10,000 lines/s: times rotatelogs", What::Cpu(STEADY_SEALED, STEADY_ROTATELOGS)),
     at_least(0.95, "syslog-ng program(): times its file()", SYSLOG_NG_SEALED, SYSLOG_NG_PLAIN),
-    at_least(0.95, "rsyslog omprog: times its omfile", RSYSLOG_SEALED, RSYSLOG_PLAIN),
+    at_least(0.95, "rsyslog omprog, without answers: times its omfile", RSYSLOG_UNCONFIRMED, RSYSLOG_PLAIN),
+    at_least(0.95, "rsyslog omprog: times a program that stores and answers", RSYSLOG_SEALED, RSYSLOG_ANSWERS),
     at_least(0.98, "Apache with sealedlog-apache: times with rotatelogs", APACHE_SEALED, APACHE_ROTATELOGS),
     at_most(30.0, "start to first line sealed, ms", What::Millis(START_UP)),
     at_most(16.0, "filters: peak memory, MiB, the highest", What::Memory(FILTERS)),

@@ -12,6 +12,7 @@ use crate::filter::confirm::Confirm;
 use crate::filter::route::Template;
 use crate::filter::target::{RoutedTarget, Target};
 use crate::filter::{Until, WhenFull};
+use crate::host::file::set_pipe_size;
 use crate::host::process;
 
 const PROGRAM: &str = "sealedlog-syslog";
@@ -60,6 +61,11 @@ pub struct Cli {
     #[arg(long, conflicts_with = "when_full")]
     use_transactions: bool,
 
+    /// Have the pipe from the daemon hold so many bytes, where the system allows it: a daemon that hands over without waiting
+    /// for answers goes on while lines are sealed. If the program is killed they are lost; 64 KiB are usual
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["confirm_messages", "use_transactions"])]
+    pipe_size: Option<u32>,
+
     /// File to append to, with strftime conversions of the local time (%Y-%m-%d) and the placeholders {host} and {log};
     /// folders behind the first of them are made
     #[arg(value_name = "FILE-TEMPLATE")]
@@ -75,6 +81,10 @@ fn run(cli: Cli) -> Outcome {
     let template = Template::parse(&cli.template).map_err(|error| Trouble::new(&error, error.hint()))?;
     // Each log has a few. Where the limit stays, opening one log too many is told as any other file that cannot be opened.
     let _ = process::raise_open_files();
+    if let Some(bytes) = cli.pipe_size {
+        // A smaller one is slower, and nothing else; a file is none.
+        let _ = set_pipe_size(std::io::stdin(), bytes);
+    }
     let max_open = usize::try_from(cli.max_open).unwrap_or(usize::MAX);
     let target = Target::Routed(Box::new(RoutedTarget { template, max_open }));
     let when_full = match (cli.use_transactions, cli.confirm_messages) {

@@ -2,6 +2,8 @@
 //!
 //! Promises: each line is answered once, at its end, and never with text of a log; an answer that is no error is given
 //! after the line is in its file (write(2) is done), that to the end of a transaction after the files are on the disk.
+//! Within a transaction too: rsyslog does not send a line again that was answered there when the program dies at a later one
+//! (rsyslog issue 2420), and takes two answers in one read for an error.
 //! Lines that were refused may come again, and are sealed once (`Log::offer`).
 #![forbid(unsafe_code)]
 

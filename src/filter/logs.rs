@@ -24,6 +24,8 @@ use crate::stream::{Writer, WriterOptions};
 
 /// How often a state that could not be used is tried again.
 const RETRY_STATE: Duration = Duration::from_secs(60);
+/// What upkeep has to do after a line that was answered can wait so long: lines come one by one there.
+const SOON: Duration = Duration::from_millis(100);
 /// No upkeep is due.
 const NEVER: Duration = Duration::MAX;
 
@@ -267,7 +269,8 @@ impl Logs {
     ) -> Result<(), String> {
         let offered = self.logs[log].offer(offer, piece, ends_line, now, common);
         self.note(log);
-        (self.due[log], self.next_due) = (Duration::ZERO, Duration::ZERO);
+        self.due[log] = self.due[log].min(clock::boottime().saturating_add(SOON));
+        self.next_due = self.next_due.min(self.due[log]);
         offered
     }
 

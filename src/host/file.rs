@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Gid, Group, fchown};
 
 /// Opens `path` for appending, and creates it with `mode` (less the umask) where it is missing;
@@ -113,6 +113,17 @@ pub fn chown_group(file: impl AsFd, group: Gid) -> io::Result<()> {
     Ok(fchown(file, None, Some(group))?)
 }
 
+/// Has a pipe hold so many bytes, or some more. All who have one of its ends see that.
+///
+/// # Errors
+///
+/// What fcntl(2) says of F_SETPIPE_SZ: `EBADF` for what is no pipe, `EPERM` above the limits of a user, `EBUSY` where more
+/// bytes wait in it.
+pub fn set_pipe_size(pipe: impl AsFd, bytes: u32) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes)).map(drop)?)
+}
+
 /// nix's `Flock` owns the file and std's `File::lock` needs Rust 1.89, so the call itself.
 fn flock(file: &File, operation: i32) -> nix::Result<()> {
     loop {
@@ -144,7 +155,7 @@ fn add_attribute(file: &File, attribute: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    use nix::fcntl::FdFlag;
     use nix::sys::stat::Mode;
     use std::io::Write;
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -230,6 +241,15 @@ mod tests {
         if nix::sys::statfs::fstatfs(&file).unwrap().filesystem_type() == nix::sys::statfs::EXT4_SUPER_MAGIC {
             assert!(had.no_dump);
         }
+    }
+
+    #[test]
+    fn a_pipe_holds_what_was_asked_for() {
+        let (reader, writer) = io::pipe().unwrap();
+        set_pipe_size(&reader, 512 << 10).unwrap();
+        assert_eq!(fcntl(&writer, FcntlArg::F_GETPIPE_SZ).unwrap(), 512 << 10);
+        let null = File::open("/dev/null").unwrap();
+        assert_eq!(set_pipe_size(&null, 512 << 10).unwrap_err().raw_os_error(), Some(libc::EBADF));
     }
 
     #[test]

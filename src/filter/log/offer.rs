@@ -61,7 +61,11 @@ impl Log {
             let opened = self.enter_next(now, common);
             self.told(opened, common)?;
         }
-        offer.add(piece);
+        // Nothing is remembered of a whole line that is taken at once.
+        let at_once = first && ends_line && self.refused.is_none();
+        if !at_once {
+            offer.add(piece);
+        }
         if let Some(refused) = self.refused.take_if(|refused| offer.pieces <= refused.pieces) {
             let comes_to_its_end = offer.pieces == refused.pieces;
             if comes_to_its_end && offer.digest == refused.digest {
@@ -88,10 +92,14 @@ impl Log {
         }
         let sealed = self.line(piece, now, common);
         self.told(sealed, common)?;
-        self.refused = Some(Refused { pieces: offer.pieces, digest: offer.digest, whole: ends_line });
-        if ends_line || self.writer.waiting() > WRITE_SIZE {
-            self.store(common)?;
+        let stored = if ends_line || self.writer.waiting() > WRITE_SIZE { self.store(common) } else { Ok(()) };
+        if at_once && stored.is_ok() {
+            return Ok(());
+        } else if at_once {
+            offer.add(piece);
         }
+        self.refused = Some(Refused { pieces: offer.pieces, digest: offer.digest, whole: ends_line });
+        stored?;
         self.refused = self.refused.take().filter(|refused| !refused.whole);
         Ok(())
     }
