@@ -9,6 +9,7 @@ complete -c sealedlog-syslog -l max-line -d 'Longest line in bytes that is seale
 complete -c sealedlog-syslog -l mark-idle -d 'Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed' -r
 complete -c sealedlog-syslog -l user -d 'Become this user at the start, for good: it must be able to write to the log\'s folder, and to read the keys. Folders of state and progress that are missing are made for it' -r
 complete -c sealedlog-syslog -l max-open -d 'Most logs that are open at the same time; the one that was not used for the longest time is closed for another' -r
+complete -c sealedlog-syslog -l pipe-size -d 'Have the pipe from the daemon hold so many bytes, where the system allows it: a daemon that hands over without waiting for answers goes on while lines are sealed. If the program is killed they are lost; 64 KiB are usual' -r
 complete -c sealedlog-syslog -l group -d 'Seal the lines of one read, up to 64 KiB, into one record: fewer bytes and less work, but damage costs all of them'
 complete -c sealedlog-syslog -l no-sandbox -d 'Keep the rights to open other files and connections, and to run programs. For log folders that are links or mount points, and change while the program runs'
 complete -c sealedlog-syslog -l until-eof -d 'Go on to the end of input whatever signals come'
