@@ -16,7 +16,7 @@ use sealedlog::chain::{ChainKey, EpochKey, Kind as Sealed};
 use sealedlog::control::{
     Close, Control, Epoch, Event, FoundProgress, Hex, Mark, Resume, Segment, SegmentBefore, StreamId, UsedEpoch,
 };
-use sealedlog::recipient::x25519::AGREEMENT_LEN;
+use sealedlog::recipient::x25519::{AGREEMENT_LEN, AT_ONCE, agree_many};
 use sealedlog::recipient::{AgeRecipient, Recipients};
 use sealedlog::record::age::AgeFile;
 use sealedlog::record::openpgp::{Literal, Message};
@@ -88,11 +88,11 @@ impl Intruder {
             assert!(framing::read_line(&record[..record.len() - 1], &mut unframed));
             let nonce = AgeFile::parse(&unframed).unwrap().nonce;
             let agreement = |key: &AgeRecipient| {
-                let mut agreement = [0; AGREEMENT_LEN];
-                key.agreement_key().unwrap().agree(&[7; 32], &mut agreement);
-                agreement
+                let mut agreements = [[0; AGREEMENT_LEN]; AT_ONCE];
+                agree_many(key.agreement_key().unwrap(), &[[7; 32]; AT_ONCE], &mut agreements);
+                agreements[0]
             };
-            let stanzas: Vec<_> = self.recipients.age().flat_map(|key| key.wrap(&[7; 16], &agreement(key)).unwrap()).collect();
+            let stanzas: Vec<_> = self.recipients.age().map(|key| key.wrap(&[7; 16], &agreement(key))).collect();
             age::write(&stanzas, &[7; 16], nonce, body, &mut forged);
         } else {
             let cipher = self.recipients.cipher();

@@ -18,7 +18,7 @@ use sealedlog::control::{
     RecipientsChanged, Resume, Segment, SegmentBefore, StreamId, UsedEpoch, WriterId,
 };
 use sealedlog::identity::Identities;
-use sealedlog::recipient::x25519::AGREEMENT_LEN;
+use sealedlog::recipient::x25519::{AGREEMENT_LEN, AT_ONCE, agree_many};
 use sealedlog::recipient::{self, AgeRecipient, Recipients};
 use sealedlog::record::age::AgeFile;
 use sealedlog::record::open::Seal;
@@ -479,12 +479,12 @@ impl<'w> Forger<'w> {
             }
             Profile::Age => {
                 let nonce = AgeFile::parse(&original).ok()?.nonce;
-                let mut agreement = [0; AGREEMENT_LEN];
-                let mut wrap = |key: &AgeRecipient| {
-                    key.agreement_key()?.agree(&[9; 32], &mut agreement);
-                    key.wrap(&[9; 16], &agreement).ok()
+                let wrap = |key: &AgeRecipient| {
+                    let mut agreements = [[0; AGREEMENT_LEN]; AT_ONCE];
+                    agree_many(key.agreement_key()?, &[[9; 32]; AT_ONCE], &mut agreements);
+                    Some(key.wrap(&[9; 16], &agreements[0]))
                 };
-                let stanzas: Vec<_> = recipients.age().filter_map(&mut wrap).flatten().collect();
+                let stanzas: Vec<_> = recipients.age().filter_map(wrap).collect();
                 age::write(&stanzas, &[9; 16], nonce, &body, &mut record);
             }
         }
