@@ -16,7 +16,7 @@ use sealedlog::chain::{ChainKey, EpochKey, Kind as Sealed};
 use sealedlog::control::{
     Close, Control, Epoch, Event, FoundProgress, Hex, Mark, Resume, Segment, SegmentBefore, StreamId, UsedEpoch,
 };
-use sealedlog::recipient::x25519::{self, AGREEMENT_LEN, AT_ONCE};
+use sealedlog::recipient::x25519::{AGREEMENT_LEN, AT_ONCE, agree_many};
 use sealedlog::recipient::{AgeRecipient, Recipients};
 use sealedlog::record::age::AgeFile;
 use sealedlog::record::openpgp::{Literal, Message};
@@ -89,7 +89,7 @@ impl Intruder {
             let nonce = AgeFile::parse(&unframed).unwrap().nonce;
             let agreement = |key: &AgeRecipient| {
                 let mut agreements = [[0; AGREEMENT_LEN]; AT_ONCE];
-                x25519::agree_many(key.agreement_key().unwrap(), &[[7; 32]; AT_ONCE], &mut agreements);
+                agree_many(key.agreement_key().unwrap(), &[[7; 32]; AT_ONCE], &mut agreements);
                 agreements[0]
             };
             let stanzas: Vec<_> = self.recipients.age().map(|key| key.wrap(&[7; 16], &agreement(key))).collect();

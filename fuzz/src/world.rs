@@ -18,7 +18,7 @@ use sealedlog::control::{
     RecipientsChanged, Resume, Segment, SegmentBefore, StreamId, UsedEpoch, WriterId,
 };
 use sealedlog::identity::Identities;
-use sealedlog::recipient::x25519::{self, AGREEMENT_LEN, AT_ONCE};
+use sealedlog::recipient::x25519::{AGREEMENT_LEN, AT_ONCE, agree_many};
 use sealedlog::recipient::{self, AgeRecipient, Recipients};
 use sealedlog::record::age::AgeFile;
 use sealedlog::record::open::Seal;
@@ -479,9 +479,9 @@ impl<'w> Forger<'w> {
             }
             Profile::Age => {
                 let nonce = AgeFile::parse(&original).ok()?.nonce;
-                let mut agreements = [[0; AGREEMENT_LEN]; AT_ONCE];
                 let wrap = |key: &AgeRecipient| {
-                    x25519::agree_many(key.agreement_key()?, &[[9; 32]; AT_ONCE], &mut agreements);
+                    let mut agreements = [[0; AGREEMENT_LEN]; AT_ONCE];
+                    agree_many(key.agreement_key()?, &[[9; 32]; AT_ONCE], &mut agreements);
                     Some(key.wrap(&[9; 16], &agreements[0]))
                 };
                 let stanzas: Vec<_> = recipients.age().filter_map(wrap).collect();

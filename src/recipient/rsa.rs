@@ -123,7 +123,7 @@ mod tests {
 
     fn modulus(bits: usize) -> Vec<u8> {
         let mut modulus = vec![0xa7; bits.div_ceil(8)];
-        modulus[0] = if bits.is_multiple_of(8) { 0x80 } else { 1 << (bits % 8 - 1) };
+        modulus[0] = 1 << ((bits - 1) % 8);
         modulus
     }
 
