@@ -1,6 +1,6 @@
 //! age v1 files (age-encryption.org/v1): header with stanzas and MAC, payload in the STREAM construction.
 //!
-//! Promises: what [`write`] makes, any implementation of age opens; nothing of a file is released before it is authentic.
+//! Promises: what [`write()`] makes, any implementation of age opens; nothing of a file is released before it is authentic.
 #![forbid(unsafe_code)]
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
