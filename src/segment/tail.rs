@@ -30,7 +30,8 @@ fn torn_binary(end: &[u8], is_whole_file: bool, marks: &[Vec<u8>]) -> usize {
     let mut at = if is_whole_file { 0 } else { next_head(end, 0, marks).unwrap_or(end.len()) };
     while at < end.len() {
         match Message::parse(&end[at..]) {
-            Ok(message) => at += message.len,
+            // What was torn claims its whole length, and so a part of what was written behind it.
+            Ok(message) => at = hidden_head(end, at, &message, marks).unwrap_or(at + message.len),
             Err(Malformed::Short) | Err(_) => match next_head(end, at + 1, marks) {
                 Some(head) => at = head,
                 None => return end.len() - at,
@@ -38,6 +39,28 @@ fn torn_binary(end: &[u8], is_whole_file: bool, marks: &[Vec<u8>]) -> usize {
         }
     }
     0
+}
+
+/// Where in a message at `at` another record begins: at a PKESK packet for one of our keys that is none of its own.
+fn hidden_head(bytes: &[u8], at: usize, message: &Message<'_>, marks: &[Vec<u8>]) -> Option<usize> {
+    // A head that begins in it may reach beyond it.
+    let longest = marks.iter().map(Vec::len).max()? + 3;
+    let (end, mut own) = (at + message.len, at);
+    let until = &bytes[..bytes.len().min(end + longest)];
+    let mut packets = message.pkesks().map(<[u8]>::len);
+    let mut head = next_head(until, at + 1, marks)?;
+    while head < end {
+        while own < head
+            && let Some(len) = packets.next()
+        {
+            own += len;
+        }
+        if own != head || own == at + message.pkesks.len() {
+            return Some(head);
+        }
+        head = next_head(until, head + 1, marks)?;
+    }
+    None
 }
 
 /// Where the next PKESK packet for one of our keys begins.
@@ -81,5 +104,17 @@ mod tests {
             }
         }
         assert_eq!(torn_binary(b"nothing that is known", true, &marks), 21);
+    }
+
+    #[test]
+    fn a_record_behind_a_torn_one_is_whole() {
+        let marks = vec![b"\x03MARK".to_vec()];
+        let (first, last) = (record(600), record(40));
+        for cut in 0..first.len() {
+            assert_eq!(torn_binary(&[&first[..cut], &last].concat(), true, &marks), 0, "{cut}");
+        }
+        // Two keys: the second packet is the record's own.
+        let two = [&record(0)[..8], &last].concat();
+        assert_eq!(torn_binary(&[&first[..200], &two].concat(), true, &marks), 0);
     }
 }
