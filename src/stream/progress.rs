@@ -20,6 +20,8 @@ use crate::host::file::try_lock_exclusive;
 const DYING_TRIES: u32 = 500;
 const DYING_PAUSE: Duration = Duration::from_millis(2);
 const PREFIX: &str = "progress-";
+/// What a file is called before it is locked. It is empty then.
+const NEW: &str = "progress.new";
 /// As many values as fit into one control record with room to spare; the rest waits for the next writer.
 const MAX_FOUND: usize = 2000;
 /// So often a value is read at most that its writer changes in the meantime, once each write of his.
@@ -38,22 +40,26 @@ impl EpochProgress {
     }
 
     /// Makes the file in `folder`, which is made where it is missing, and stores the value there. To be called under the
-    /// stream's lock, so that nobody takes the file for that of a dead writer before it is locked.
+    /// stream's lock. A new file gets its name when it is locked, so that nobody takes it for that of a dead writer.
     pub fn create(folder: &Path, stream: StreamId, epoch: u64, progress: Progress) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         // A log's folder serves one stream after the other, whose epochs have the same numbers.
         let path = folder.join(format!("{PREFIX}{stream}-{epoch}"));
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        // Under the stream's lock nobody but a killed writer can have it, who claimed this epoch and whose files the kernel
-        // has not all closed yet.
-        let mut tries = DYING_TRIES;
-        while !try_lock_exclusive(&file)? {
-            tries -= 1;
-            if tries == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
+        let file = match OpenOptions::new().write(true).open(&path) {
+            // Of a killed writer, who claimed this epoch.
+            Ok(file) => {
+                lock(&file)?;
+                file
             }
-            thread::sleep(DYING_PAUSE);
-        }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let new = folder.join(NEW);
+                let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&new)?;
+                lock(&file)?;
+                fs::rename(&new, &path)?;
+                file
+            }
+            Err(error) => return Err(error),
+        };
         let stored = Self { progress, file: Some((path, file)) };
         stored.store()?;
         Ok(stored)
@@ -87,6 +93,19 @@ impl EpochProgress {
             None => Ok(()),
         }
     }
+}
+
+/// Under the stream's lock nobody but a killed writer can have it, whose files the kernel has not all closed yet.
+fn lock(file: &File) -> io::Result<()> {
+    let mut tries = DYING_TRIES;
+    while !try_lock_exclusive(file)? {
+        tries -= 1;
+        if tries == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        thread::sleep(DYING_PAUSE);
+    }
+    Ok(())
 }
 
 /// The progress file of a writer that is gone, locked until its value is in a record.
@@ -169,6 +188,8 @@ fn parse_name(name: &str) -> Option<(StreamId, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::chain::EpochKey;
 
@@ -206,5 +227,29 @@ mod tests {
         assert!(census().0.iter().all(|found| found.live), "somebody else holds them now");
         left.into_iter().for_each(LeftProgress::remove);
         assert_eq!(census().0, []);
+    }
+
+    #[test]
+    fn who_takes_a_census_never_takes_a_file_that_is_just_made() {
+        let at = tempfile::tempdir().unwrap();
+        let folder = StateFolder::new(&at.path().join("state"), &at.path().join("run"), Path::new("/var/log"), "x.log");
+        let (key, stream) = (EpochKey::from_bytes([5; 32]), Hex([1; 16]));
+        fs::create_dir_all(folder.path()).unwrap();
+        fs::create_dir_all(folder.runtime()).unwrap();
+        let ended = AtomicBool::new(false);
+        // They live until the thread has ended.
+        let live = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    let (_, left) = take_census(&folder, stream, u64::MAX).unwrap();
+                    assert_eq!(left.len(), 0, "{left:?}");
+                }
+            });
+            let create = |epoch| EpochProgress::create(folder.path(), stream, epoch, key.disk_progress()).unwrap();
+            let live: Vec<_> = (0..400).map(create).collect();
+            ended.store(true, Ordering::Relaxed);
+            live
+        });
+        assert_eq!(live.len(), 400);
     }
 }
