@@ -29,15 +29,95 @@ pub(super) mod x86 {
     };
     use zeroize::Zeroize;
 
-    pub const ROUNDS: usize = 14;
+    const ROUNDS: usize = 14;
     /// Where the last word of a round key goes: into all four, rotated for every other round key.
     const LAST_WORD: [u8; 16] = [12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15];
     const LAST_WORD_ROTATED: [u8; 16] = [13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12];
 
-    /// Only made where the processor has AES and AVX2.
-    pub struct Aes256 {
-        pub keys: [__m128i; ROUNDS + 1],
+    /// Round keys in the order of their use, of the cipher or of the equivalent inverse cipher. Only made where the processor has
+    /// AES and AVX2.
+    pub struct RoundKeys<const INVERSE: bool>([__m128i; ROUNDS + 1]);
+
+    impl<const INVERSE: bool> Drop for RoundKeys<INVERSE> {
+        fn drop(&mut self) {
+            self.0.zeroize();
+        }
     }
+
+    impl<const INVERSE: bool> RoundKeys<INVERSE> {
+        /// Blocks that do not wait for each other (FIPS 197, 5.1 and 5.3.5).
+        #[inline]
+        #[target_feature(enable = "aes,avx2")]
+        fn rounds<const N: usize>(&self, mut blocks: [__m128i; N]) -> [__m128i; N] {
+            let Self(keys) = self;
+            blocks = blocks.map(|block| _mm_xor_si128(block, keys[0]));
+            for key in &keys[1..ROUNDS] {
+                blocks = blocks.map(|block| if INVERSE { _mm_aesdec_si128(block, *key) } else { _mm_aesenc_si128(block, *key) });
+            }
+            let last = keys[ROUNDS];
+            blocks.map(|block| if INVERSE { _mm_aesdeclast_si128(block, last) } else { _mm_aesenclast_si128(block, last) })
+        }
+
+        /// One block.
+        #[inline]
+        #[target_feature(enable = "aes,avx2")]
+        pub fn one(&self, mut block: InOut<'_, '_, Block>) {
+            let [done] = self.rounds([load(block.get_in())]);
+            store(block.get_out(), done);
+        }
+
+        /// As many blocks as are interleaved.
+        #[inline]
+        #[target_feature(enable = "aes,avx2")]
+        pub fn eight(&self, mut blocks: InOut<'_, '_, Array<Block, U8>>) {
+            let done = self.rounds(blocks.get_in().0.each_ref().map(|block| load(block)));
+            for (block, done) in blocks.get_out().iter_mut().zip(done) {
+                store(block, done);
+            }
+        }
+
+        /// Fewer.
+        #[inline]
+        #[target_feature(enable = "aes,avx2")]
+        pub fn few(&self, blocks: InOutBuf<'_, '_, Block>) {
+            match blocks.len() {
+                0 => {}
+                1 => self.exactly::<1>(blocks),
+                2 => self.exactly::<2>(blocks),
+                3 => self.exactly::<3>(blocks),
+                4 => self.exactly::<4>(blocks),
+                5 => self.exactly::<5>(blocks),
+                6 => self.exactly::<6>(blocks),
+                _ => self.exactly::<7>(blocks),
+            }
+        }
+
+        #[target_feature(enable = "aes,avx2")]
+        fn exactly<const N: usize>(&self, mut blocks: InOutBuf<'_, '_, Block>) {
+            let few: &[Block; N] = blocks.get_in().first_chunk().expect("callers count them");
+            let done = self.rounds(few.each_ref().map(|block| load(block)));
+            for (block, done) in blocks.get_out().iter_mut().zip(done) {
+                store(block, done);
+            }
+        }
+    }
+
+    impl RoundKeys<false> {
+        /// Of the inverse cipher (FIPS 197, 5.3.5): from the last to the first, all but those two through InvMixColumns.
+        #[cfg(feature = "audit")]
+        #[target_feature(enable = "aes,avx2")]
+        pub fn inverse(&self) -> RoundKeys<true> {
+            let mut inverse = self.0;
+            inverse.reverse();
+            for key in &mut inverse[1..ROUNDS] {
+                *key = _mm_aesimc_si128(*key);
+            }
+            RoundKeys(inverse)
+        }
+    }
+
+    /// One direction.
+    pub struct Aes256(pub RoundKeys<false>);
 
     impl KeySizeUser for Aes256 {
         type KeySize = U32;
@@ -53,20 +133,14 @@ pub(super) mod x86 {
 
     impl KeyInit for Aes256 {
         fn new(key: &Key<Self>) -> Self {
-            // SAFETY: see the type.
-            unsafe { Self { keys: expand(&key.0) } }
-        }
-    }
-
-    impl Drop for Aes256 {
-        fn drop(&mut self) {
-            self.keys.zeroize();
+            // SAFETY: see the type of the keys.
+            unsafe { Self(RoundKeys(expand(&key.0))) }
         }
     }
 
     impl BlockCipherEncrypt for Aes256 {
         fn encrypt_with_backend(&self, f: impl BlockCipherEncClosure<BlockSize = U16>) {
-            // SAFETY: see the type.
+            // SAFETY: as above.
             unsafe { self.call(f) }
         }
     }
@@ -76,64 +150,25 @@ pub(super) mod x86 {
         fn call(&self, f: impl BlockCipherEncClosure<BlockSize = U16>) {
             f.call(self);
         }
-
-        /// `N` blocks, which do not wait for each other.
-        #[target_feature(enable = "aes,avx2")]
-        fn encrypt_few<const N: usize>(&self, mut blocks: InOutBuf<'_, '_, Block>) {
-            let few: &[Block; N] = blocks.get_in().first_chunk().expect("callers count them");
-            let sealed = self.encrypt(few.each_ref().map(|block| load(block)));
-            for (block, sealed) in blocks.get_out().iter_mut().zip(sealed) {
-                store(block, sealed);
-            }
-        }
-
-        /// FIPS 197, 5.1
-        #[target_feature(enable = "aes,avx2")]
-        fn encrypt<const N: usize>(&self, mut blocks: [__m128i; N]) -> [__m128i; N] {
-            blocks = blocks.map(|block| _mm_xor_si128(block, self.keys[0]));
-            for key in &self.keys[1..ROUNDS] {
-                blocks = blocks.map(|block| _mm_aesenc_si128(block, *key));
-            }
-            blocks.map(|block| _mm_aesenclast_si128(block, self.keys[ROUNDS]))
-        }
     }
 
     impl BlockCipherEncBackend for Aes256 {
         #[inline(always)]
-        fn encrypt_block(&self, mut block: InOut<'_, '_, Block>) {
-            // SAFETY: see the type; and a block is as many bytes.
-            unsafe {
-                let [sealed] = self.encrypt([load(block.get_in())]);
-                store(block.get_out(), sealed);
-            }
+        fn encrypt_block(&self, block: InOut<'_, '_, Block>) {
+            // SAFETY: as above.
+            unsafe { self.0.one(block) }
         }
 
         #[inline(always)]
-        fn encrypt_par_blocks(&self, mut blocks: InOut<'_, '_, Array<Block, U8>>) {
+        fn encrypt_par_blocks(&self, blocks: InOut<'_, '_, Array<Block, U8>>) {
             // SAFETY: as above.
-            unsafe {
-                let sealed = self.encrypt(blocks.get_in().0.each_ref().map(|block| load(block)));
-                for (block, sealed) in blocks.get_out().iter_mut().zip(sealed) {
-                    store(block, sealed);
-                }
-            }
+            unsafe { self.0.eight(blocks) }
         }
 
         #[inline(always)]
         fn encrypt_tail_blocks(&self, blocks: InOutBuf<'_, '_, Block>) {
-            // SAFETY: see the type.
-            unsafe {
-                match blocks.len() {
-                    0 => {}
-                    1 => self.encrypt_few::<1>(blocks),
-                    2 => self.encrypt_few::<2>(blocks),
-                    3 => self.encrypt_few::<3>(blocks),
-                    4 => self.encrypt_few::<4>(blocks),
-                    5 => self.encrypt_few::<5>(blocks),
-                    6 => self.encrypt_few::<6>(blocks),
-                    _ => self.encrypt_few::<7>(blocks),
-                }
-            }
+            // SAFETY: as above.
+            unsafe { self.0.few(blocks) }
         }
     }
 
@@ -164,7 +199,7 @@ pub(super) mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
-    pub fn load(block: &Block) -> __m128i {
+    fn load(block: &Block) -> __m128i {
         load_bytes(&block.0)
     }
 
@@ -175,7 +210,7 @@ pub(super) mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
-    pub fn store(block: &mut Block, value: __m128i) {
+    fn store(block: &mut Block, value: __m128i) {
         // SAFETY: as above, and nobody else has them.
         unsafe { _mm_storeu_si128(block.as_mut_ptr().cast(), value) }
     }
