@@ -63,7 +63,7 @@ fuzz() {
     [ ! -f "fuzz/seeds/$target.dict" ] || dictionary=("-dict=fuzz/seeds/$target.dict")
     # Inputs are of any length from the start: short ones say little to the targets that are slow. The memory limit is far
     # above what any may take.
-    if "target/debug/$target" "$corpus" "${seeds[@]}" "${dictionary[@]}" -max_total_time="$seconds" -timeout=10 -max_len=4096 -len_control=0 \
+    if "target/debug/$target" "$corpus" "${seeds[@]}" "${dictionary[@]}" -max_total_time="$seconds" -timeout=30 -max_len=4096 -len_control=0 \
         -rss_limit_mb=1024 -seed="${FUZZ_SEED:-0}" -print_final_stats=1 -artifact_prefix="$work/found/$target-" >"$log" 2>&1; then
         sed -n 's/^stat::number_of_executed_units: *//p' "$log" | xargs printf 'fuzz: %-10s %10s executions, nothing found\n' "$target"
     else

@@ -136,12 +136,12 @@ impl EpochKey {
 
     /// `P_{j,0}`: progress as it is kept in the runtime directory.
     pub fn memory_progress(&self) -> Progress {
-        Progress { value: self.0.expand(b"sealedlog v1 progress"), slots: 0 }
+        Progress::new(self.0.expand(b"sealedlog v1 progress"))
     }
 
     /// `D_{j,0}`: progress as it is kept on disk; another chain, so that an older disk copy never passes for the newest value.
     pub fn disk_progress(&self) -> Progress {
-        Progress { value: self.0.expand(b"sealedlog v1 disk progress"), slots: 0 }
+        Progress::new(self.0.expand(b"sealedlog v1 disk progress"))
     }
 }
 
@@ -251,11 +251,40 @@ impl Locators {
 pub struct Progress {
     value: Key32,
     slots: u32,
+    /// Values for each further multiple of [`MILESTONE`] slots, the nearest last. They tell nobody more than `value` does.
+    milestones: Vec<Key32>,
 }
 
+/// So many slots are between values that are made ahead.
+const MILESTONE: u32 = 64;
+
 impl Progress {
+    fn new(value: Key32) -> Self {
+        Self { value, slots: 0, milestones: Vec::new() }
+    }
+
+    /// The same with the work of moving on to `slots` slots done for the most part, by a thread that has the time.
+    pub fn with_milestones(mut self, slots: u32) -> Self {
+        let mut ahead = self.clone();
+        self.milestones = (self.slots / MILESTONE + 1..=slots / MILESTONE)
+            .map(|milestone| {
+                ahead.advance_to(milestone * MILESTONE);
+                ahead.value.clone()
+            })
+            .collect();
+        self.milestones.reverse();
+        self
+    }
+
     /// Moves on to the value for `slots` slots: `P_{j,i+1} = SHA-256(P_{j,i})`. Never moves back.
     pub fn advance_to(&mut self, slots: u32) {
+        let mut next = (self.slots / MILESTONE + 1) * MILESTONE;
+        while next <= slots
+            && let Some(milestone) = self.milestones.pop()
+        {
+            (self.value, self.slots) = (milestone, next);
+            next += MILESTONE;
+        }
         while self.slots < slots {
             sha256::digest_of_digest(&mut self.value.0);
             self.slots += 1;
@@ -406,6 +435,23 @@ mod tests {
                 assert_eq!(*locator, locators.slot(slot));
                 assert_eq!(&sha256::lane(&tags, lane), secret.tag(slot).as_bytes());
                 assert_eq!(sha256::lane(&salts, lane), seipd2_salt(locator, &secret.tag(slot)));
+            }
+        }
+    }
+
+    #[test]
+    fn progress_comes_to_the_same_values_with_milestones() {
+        let key = ChainKey::from_bytes([7; 32]).epoch_key();
+        for epoch in [0, 63, 64, 200, 1024] {
+            for step in [1, 63, 64, 65, 300] {
+                let (mut plain, mut ahead) = (key.memory_progress(), key.memory_progress().with_milestones(epoch));
+                for slots in (0..1100).step_by(step).chain([1100]) {
+                    plain.advance_to(slots);
+                    ahead.advance_to(slots);
+                    assert_eq!((ahead.slots(), ahead.value()), (slots, plain.value()));
+                    assert!(ahead.milestones.len() as u32 <= epoch.saturating_sub(slots) / MILESTONE + 1);
+                }
+                assert!(ahead.milestones.is_empty());
             }
         }
     }

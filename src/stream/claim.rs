@@ -140,7 +140,7 @@ impl ClaimSource {
             Self::Ephemeral(state) => {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let key = state.chain_key.epoch_key();
-                let progress = EpochProgress::in_memory(key.memory_progress());
+                let progress = EpochProgress::in_memory(key.memory_progress().with_milestones(slots));
                 let claim = prepare(claimant, state.stream, state.genesis.clone(), state.next_epoch, key, slots, progress)?;
                 state.chain_key = state.chain_key.next();
                 state.next_epoch += 1;
@@ -198,7 +198,7 @@ fn claim_next(
 ) -> Result<Claim, ClaimError> {
     let genesis = Arc::new(GenesisRecord { record: folder.genesis(&state.genesis)?, fingerprint: state.genesis });
     let key = state.chain_key.epoch_key();
-    let progress = keep_progress(folder, state.stream, state.next_epoch, key.memory_progress())?;
+    let progress = keep_progress(folder, state.stream, state.next_epoch, key.memory_progress().with_milestones(slots))?;
     let claim = prepare(claimant, state.stream, genesis, state.next_epoch, key, slots, progress)?;
     locked.write(&State { next_epoch: state.next_epoch + 1, chain_key: state.chain_key.next(), ..state })?;
     Ok(claim)
