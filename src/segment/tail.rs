@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use memchr::memmem;
 
-use crate::record::openpgp::{Malformed, Message, PKESK_HEADER};
+use crate::record::openpgp::{Message, PKESK, PKESK_HEADER, read_header};
 use crate::record::{Framing, MAX_RECORD};
 
 /// How many bytes at the end of a file of this length are no whole record.
@@ -28,17 +28,32 @@ pub fn torn(file: &File, length: u64, framing: Framing, marks: &[Vec<u8>]) -> io
 
 fn torn_binary(end: &[u8], is_whole_file: bool, marks: &[Vec<u8>]) -> usize {
     let mut at = if is_whole_file { 0 } else { next_head(end, 0, marks).unwrap_or(end.len()) };
+    // Where the record began whose packets stand at `at`.
+    let mut begin = at;
     while at < end.len() {
         match Message::parse(&end[at..]) {
             // What was torn claims its whole length, and so a part of what was written behind it.
-            Ok(message) => at = hidden_head(end, at, &message, marks).unwrap_or(at + message.len),
-            Err(Malformed::Short) | Err(_) => match next_head(end, at + 1, marks) {
-                Some(head) => at = head,
-                None => return end.len() - at,
+            Ok(message) => {
+                at = hidden_head(end, at, &message, marks).unwrap_or(at + message.len);
+                begin = at;
+            }
+            Err(_) => match next_head(end, at + 1, marks) {
+                Some(head) => {
+                    if !is_pkesk(&end[at..head]) {
+                        begin = head;
+                    }
+                    at = head;
+                }
+                None => return end.len() - begin,
             },
         }
     }
     0
+}
+
+/// Whether these bytes are one PKESK packet, so that what stands behind it is of the same record.
+fn is_pkesk(bytes: &[u8]) -> bool {
+    read_header(bytes).is_ok_and(|(packet, header, body)| packet == PKESK && header + body == bytes.len())
 }
 
 /// Where in a message at `at` another record begins: at a PKESK packet for one of our keys that is none of its own.
@@ -78,7 +93,7 @@ fn next_head(bytes: &[u8], from: usize, marks: &[Vec<u8>]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::openpgp::{PKESK, SEIPD, write_header};
+    use crate::record::openpgp::{SEIPD, write_header};
 
     fn record(body: usize) -> Vec<u8> {
         let mut record = Vec::new();
@@ -104,6 +119,10 @@ mod tests {
             }
         }
         assert_eq!(torn_binary(b"nothing that is known", true, &marks), 21);
+        let for_two = [&last[..8], &last].concat();
+        for cut in 8..for_two.len() {
+            assert_eq!(torn_binary(&[&first[..], &for_two[..cut]].concat(), true, &marks), cut, "{cut}");
+        }
     }
 
     #[test]
