@@ -24,12 +24,13 @@ pub use super::scan::{Damage, Why};
 use super::scan::{Examine, Piece, Scanner, unframe};
 use crate::chain::Kind;
 use crate::control::{Control, Event, GenesisFingerprint};
-use crate::host::processor::{processor, read_chunks};
+use crate::host::processor::{processor, read_chunks, read_four};
 use crate::identity::Identities;
 use crate::record::age::{AgeFile, MAGIC};
 use crate::record::open::{Body, Opened, Seal, SessionKey, Wrapped};
 use crate::record::openpgp::Message;
 use crate::record::seal::Processor;
+use crate::record::seipd2::four::ReadFour;
 use crate::record::seipd2::{ReadChunks, Seipd2};
 use crate::record::{Cipher, Framing};
 use crate::sha256::Compress;
@@ -51,6 +52,7 @@ pub struct Opener<'i> {
     work: Work,
     compress: Compress,
     read_chunks: ReadChunks,
+    read_four: Option<ReadFour>,
     /// The session key of the record that was accepted last.
     latest: AtomicU64,
 }
@@ -146,6 +148,7 @@ impl<'i> Opener<'i> {
             work: Work::default(),
             compress,
             read_chunks: read_chunks(),
+            read_four: read_four(),
             latest: AtomicU64::new(0),
         }
     }

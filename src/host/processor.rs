@@ -5,12 +5,16 @@
 mod aes;
 #[cfg(feature = "audit")]
 mod decrypt;
+#[cfg(feature = "audit")]
+mod four;
 mod sha256;
 mod x25519;
 
 use crate::record::seal::Processor;
 #[cfg(feature = "audit")]
 pub use decrypt::read_chunks;
+#[cfg(feature = "audit")]
+pub use four::read_four;
 
 /// Looks what the processor has to seal with.
 pub fn processor() -> Processor {

@@ -9,6 +9,9 @@
 //! opened in two, one for each direction.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "audit")]
+pub mod four;
+
 use aes::Block;
 use aes::cipher::array::Array;
 use aes::cipher::consts::U16;

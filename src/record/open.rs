@@ -181,9 +181,9 @@ pub struct Read {
 }
 
 impl Read {
-    /// Of the plain text that stands in `plain` from `start` on.
-    pub fn of(plain: &[u8], start: usize) -> Result<Self, Malformed> {
-        let text = &plain[start..];
+    /// Of the plain text that stands in this part of `plain`.
+    pub fn of(plain: &[u8], part: Range<usize>) -> Result<Self, Malformed> {
+        let (start, text) = (part.start, &plain[part]);
         let literal = Literal::parse(text)?;
         let kind = if literal.name == CONTROL_NAME { Kind::Control } else { Kind::Line };
         let from = start + literal.body_at(text);
@@ -198,7 +198,7 @@ impl Opened {
         let key = packet.message_key(wrapped.session_key.as_bytes()).ok_or(OpenError::Authentication)?;
         let mut plain = Zeroizing::new(Vec::new());
         packet.append(&key, &mut plain, read_chunks::<Aes256>)?;
-        let Read { kind, date, body } = Read::of(&plain, 0)?;
+        let Read { kind, date, body } = Read::of(&plain, 0..plain.len())?;
         let seal = Seal::Rfc9580 { salt: *packet.salt, wrapped: Arc::clone(wrapped), kind };
         Ok(Self { seal, date: Some(date), body: plain[body].to_vec().into() })
     }

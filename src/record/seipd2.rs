@@ -1,6 +1,9 @@
 //! SEIPD version 2 (RFC 9580, 5.13.2) with OCB and chunks of 4 KiB.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "audit")]
+pub mod four;
+
 use aes::cipher::consts::U16;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes128Enc, Aes256};

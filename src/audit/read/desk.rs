@@ -15,6 +15,7 @@ use crate::audit::claim::{Claim, Prover};
 use crate::chain::Kind;
 use crate::control::{Control, Event, GenesisFingerprint};
 use crate::record::age::MAGIC;
+use crate::record::ocb::four::LANES as FOUR;
 use crate::record::open::{Body, Opened, Read, Seal, Wrapped};
 use crate::record::openpgp::Message;
 use crate::record::seipd2::{MessageKey, Seipd2};
@@ -160,32 +161,54 @@ impl<'o, 'i, 'b> Desk<'o, 'i, 'b> {
             let salts = sha256::values(|lane| waiting[lane.min(waiting.len() - 1)].packet.salt);
             MessageKey::derive_many(cipher, session_key, &salts, self.opener.compress)
         });
-        for (lane, Waiting { number, record, packet }) in waiting.iter().enumerate() {
-            self.told[*number] = Some(Err(Why::DoesNotOpen));
-            match &keys {
-                Some(keys) => self.open(*number, record, packet, &keys[lane], &wrapped),
-                None => packet.message_key(session_key).and_then(|key| self.open(*number, record, packet, &key, &wrapped)),
-            };
+        for waiting in &waiting {
+            self.told[waiting.number] = Some(Err(Why::DoesNotOpen));
+        }
+        match &keys {
+            Some(keys) => {
+                for (waiting, keys) in waiting.chunks(FOUR).zip(keys.chunks(FOUR)) {
+                    self.open_few(waiting, keys, &wrapped);
+                }
+            }
+            None => {
+                for waiting in &waiting {
+                    waiting.packet.message_key(session_key).and_then(|key| self.open(waiting, &key, &wrapped));
+                }
+            }
         }
         self.waiting = waiting;
         self.waiting.clear();
     }
 
+    /// Opens records of the current epoch, at most four, each if it does.
+    fn open_few(&mut self, waiting: &[Waiting<'b>], keys: &[MessageKey], wrapped: &Arc<Wrapped>) {
+        if let (Some(read_four), Ok(four), Some(keys)) =
+            (self.opener.read_four, <&[_; FOUR]>::try_from(waiting), keys.first_chunk::<FOUR>())
+            && four.iter().all(|waiting| waiting.packet.is_one_chunk())
+        {
+            let pairs = std::array::from_fn(|lane| (&four[lane].packet, &keys[lane]));
+            for (waiting, part) in four.iter().zip(read_four(pairs, &mut self.plain)) {
+                part.ok().and_then(|part| self.opened(waiting, part, wrapped));
+            }
+            return;
+        }
+        for (waiting, key) in waiting.iter().zip(keys) {
+            self.open(waiting, key, wrapped);
+        }
+    }
+
     /// Opens a record of the current epoch, if it does.
-    fn open(
-        &mut self,
-        number: usize,
-        record: &[u8],
-        packet: &Seipd2<'_>,
-        key: &MessageKey,
-        wrapped: &Arc<Wrapped>,
-    ) -> Option<()> {
-        let (opener, epoch, start) = (self.opener, &self.epochs[self.current], self.plain.len());
-        packet.append(key, &mut self.plain, opener.read_chunks).ok()?;
-        let Ok(Read { kind, date, body }) = Read::of(&self.plain, start) else {
-            self.plain.truncate(start);
-            return None;
-        };
+    fn open(&mut self, waiting: &Waiting<'b>, key: &MessageKey, wrapped: &Arc<Wrapped>) -> Option<()> {
+        let start = self.plain.len();
+        waiting.packet.append(key, &mut self.plain, self.opener.read_chunks).ok()?;
+        self.opened(waiting, start..self.plain.len(), wrapped)
+    }
+
+    /// Takes what stands in this part of the plain text.
+    fn opened(&mut self, waiting: &Waiting<'b>, part: Range<usize>, wrapped: &Arc<Wrapped>) -> Option<()> {
+        let Waiting { number, record, packet } = *waiting;
+        let (opener, epoch) = (self.opener, &self.epochs[self.current]);
+        let Read { kind, date, body } = Read::of(&self.plain, part).ok()?;
         let seal = Seal::Rfc9580 { salt: *packet.salt, wrapped: Arc::clone(wrapped), kind };
         let opened = Opened { seal, date: Some(date), body: Body::default() };
         let mut genesis = None;
