@@ -2,7 +2,7 @@
 CARGO ?= cargo
 FEATURES := --features audit
 
-.PHONY: help setup build demo test fault bench bench-count fuzz deny
+.PHONY: help setup build demo test fault bench bench-count fuzz deny deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ setup: ## install what building and testing need (as root; else say what is miss
 
 build: setup ## all programs, optimised, in target/release
 	$(CARGO) build --release $(FEATURES) --bins
+
+deb: setup ## the Debian packages, in target/debian
+	@scripts/deb.sh
 
 demo: build ## a real Apache, sealed logs, an audit, tampering found
 	@bash scripts/demo.sh

@@ -43,6 +43,10 @@ prog unshare util-linux      # Postfix under test gets a /dev/log of its own
 prog logger bsdutils
 lib libfaketime          # a clock of its own for a filter under test
 prog groff groff         # the man pages are checked for warnings
+lib debhelper            # the Debian packages
+lib fakeroot
+lib lintian
+prog dpkg-buildpackage dpkg-dev
 prog valgrind valgrind       # counts the instructions of the record path
 prog taskset util-linux
 prog node nodejs
