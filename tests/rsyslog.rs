@@ -18,7 +18,7 @@ use common::lines::Lines;
 use common::site::{SYSLOG, Site};
 use common::syslog::{Daemon, Kind, differences};
 use common::syslog_cases::{self as cases, Server};
-use common::tools::{must, wait_for};
+use common::tools::{SOON, must, wait_for};
 
 const KIND: Kind = Kind::Rsyslog;
 
@@ -71,7 +71,7 @@ fn assert_all_there(sealed: &[usize], count: usize, deaths: usize) {
 /// what comes, and its other destinations wait.
 #[test]
 fn a_stopped_program_is_replaced_and_nothing_is_dropped() {
-    let stall = cases::stall(KIND, Duration::from_secs(20));
+    let stall = cases::stall(KIND, Duration::from_secs(15), true);
     assert!(stall.replaced);
     assert_all_there(&stall.sealed, cases::STALL_COUNT, 1);
     assert!(stall.sent > 30_000, "{}", stall.sent);
@@ -130,7 +130,7 @@ fn a_full_disk_loses_nothing() {
     let mut server = Server { daemon: Daemon::start(KIND, &site.snippet(KIND.snippet(), SYSLOG)), site };
     let count = 5_000;
     server.send(0..count, None);
-    assert!(wait_for(Duration::from_secs(20), || disk.is_full()));
+    assert!(wait_for(SOON, || disk.is_full()));
     // It is tried again each second meanwhile.
     thread::sleep(Duration::from_secs(4));
     disk.resize(64 * 1024);
@@ -182,7 +182,7 @@ fn records_go_through_syslog_relays_as_text() {
         let opened = Command::new("sh").args(["-c", &audit]).env("PATH", path()).output().unwrap();
         opened.stdout.len() >= lines.len()
     };
-    assert!(wait_for(Duration::from_secs(20), arrived), "{}\n{}", relay.told(), end.told());
+    assert!(wait_for(SOON, arrived), "{}\n{}", relay.told(), end.told());
     assert!(shell(&audit, b"") == lines);
     shell(
         &format!(

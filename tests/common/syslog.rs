@@ -19,7 +19,8 @@ use tempfile::TempDir;
 
 use super::tools::wait_for;
 
-const LONG: Duration = Duration::from_secs(30);
+/// Less than the minute after which syslog-ng starts a program again that has ended, unless it is told otherwise.
+const LONG: Duration = Duration::from_secs(50);
 
 /// Which daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
