@@ -56,14 +56,16 @@ shown_as() {
     sed "s|$work/||g; s/^/     /" out
 }
 shown() { shown_as "$*" "$@"; }
-# wait_until COMMAND…: up to ten seconds.
+# wait_until COMMAND…: up to a minute.
 wait_until() {
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         if "$@"; then return; fi
         sleep 0.05
     done
-    fail "this did not come true within ten seconds: $*"
+    fail "this did not come true within a minute: $*"
 }
+# Whether nothing is written to a folder any more.
+settled() { local size; size=$(du -sb "$1"); sleep 0.7; [ "$size" = "$(du -sb "$1")" ]; }
 
 passphrase='correct horse battery staple'
 mkdir -p server/{keys.d,keys-age.d,log,state,run,www}
@@ -148,6 +150,8 @@ cat slow-status >>statuses
 requests=$((requests + 1))
 answered=$(grep -c '^200$' statuses)
 [ "$answered" = "$requests" ] || fail "all requests are answered: $answered of $requests"
+# It answers before it logs, and a stop cuts what is under way.
+wait_until settled server/log
 kill -TERM "$(cat server/apache2.pid)"
 is_over() { [ -z "$(processes)" ]; }
 wait_until is_over
@@ -334,8 +338,7 @@ for daemon in syslog-ng rsyslog; do
     sealed() { [ "$(find "server/sealed/$daemon" -name '*.pgp' | grep -cE '/(auth|mail)[.]')" -ge 2 ]; }
     wait_until sealed
     # What still lies in the socket would be lost with it.
-    settled() { local size; size=$(du -sb "server/sealed/$daemon"); sleep 0.5; [ "$size" = "$(du -sb "server/sealed/$daemon")" ]; }
-    wait_until settled
+    wait_until settled "server/sealed/$daemon"
     kill "$(cat "server/$daemon.pid")"
 done
 wait_until is_over

@@ -193,7 +193,7 @@ fn a_log_folder_that_is_removed_or_moved_and_made_anew_is_gone_on_in() {
                 if signal {
                     running.signal(Signal::SIGHUP);
                     // Any of its threads may get it; what comes before it is seen goes to the old file.
-                    sleep(Duration::from_millis(300));
+                    running.wait_idle();
                 } else {
                     // The name is looked at every second.
                     sleep(Duration::from_millis(1100));

@@ -128,16 +128,8 @@ impl Sealing {
             }),
             "no epoch is claimed ahead"
         );
-        let mut before = None;
-        let rests = wait_for(SOON, || {
-            sleep(Duration::from_millis(200));
-            let tasks = fs::read_dir(format!("/proc/{}/task", self.running.pid())).expect("it runs").count();
-            let now = Some((self.epochs(), tasks));
-            let rests = now == before;
-            before = now;
-            rests
-        });
-        assert!(rests && self.epochs().len() == 2, "it does not come to rest: {before:?}");
+        self.running.wait_idle();
+        assert_eq!(self.epochs().len(), 2, "it does not come to rest");
     }
 
     /// Goes on until the epoch that was claimed ahead is the one in use.
@@ -687,7 +679,7 @@ fn what_is_freed_is_wiped() {
         let mut sealing = Sealing::start(&place, command);
         sealing.write(100);
         assert!(wait_for(SOON, || place.path(file).exists()));
-        sleep(PAUSE);
+        sealing.running.wait_idle();
         let found = needles.search(&of_process(sealing.running.pid()).expect("root reads every process's memory"));
         assert!(found.is_empty(), "{file}: {}", tell(&found));
         sealing.running.end_well();
