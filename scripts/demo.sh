@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 repository=$PWD
 programs=$(realpath -m -- "${1:-target/release}")
-export PATH="$programs:$PATH:/usr/sbin:/sbin" LC_ALL=C
+export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 
 for program in "$programs/sealedlog-apache" "$programs/sealedlog-syslog" "$programs/sealedlog-audit" "$programs/sealedlog"; do
     [ -x "$program" ] || { echo "demo: error: $program is missing" >&2; echo "demo: hint: make build" >&2; exit 2; }
@@ -25,6 +25,10 @@ done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/sealedlog-demo.XXXXXX")
 work=$(realpath "$work")
+# Beside our programs stand others, named like the tools used here.
+mkdir "$work/bin"
+ln -s "$programs"/sealedlog{,-apache,-audit,-syslog} "$work/bin"
+PATH=$work/bin:$PATH
 
 # The server's processes: Apache, its workers, syslog daemons, log programs.
 processes() { pgrep -f -- "$work" || true; }

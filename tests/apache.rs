@@ -75,15 +75,15 @@ fn over_reload_restart_and_stop(site: &Site, requests: usize) {
             graceful(&apache);
             reloads.push(before.elapsed());
         };
-        site.wait_writers(1);
+        site.wait_writers(&apache);
         reload();
-        site.wait_writers(2);
+        site.wait_writers(&apache);
         reload();
-        site.wait_writers(3);
+        site.wait_writers(&apache);
         let slow = apache.slow("slow");
         reload();
         // Both generations of the program write to one file now.
-        site.wait_writers(4);
+        site.wait_writers(&apache);
         let mut answers = slow.finish();
         apache.wait_old_workers();
         denied.extend(refused(&apache, "reloaded", 50));
@@ -216,12 +216,12 @@ fn rotating(operands: &str) -> Site {
     let answers = thread::scope(|scope| {
         let running = scope.spawn(|| load.run_while(&more));
         let mut answers = vec![];
-        for (number, name) in ["slow-0", "slow-1"].into_iter().enumerate() {
+        for name in ["slow-0", "slow-1"] {
             thread::sleep(Duration::from_millis(700));
-            site.wait_writers(number + 1);
+            site.wait_writers(&apache);
             let slow = apache.slow(name);
             graceful(&apache);
-            site.wait_writers(number + 2);
+            site.wait_writers(&apache);
             let before = site.files().len();
             thread::sleep(Duration::from_millis(1200));
             // The old program's file has been left by the new one.
@@ -455,9 +455,17 @@ impl Site {
         });
     }
 
-    /// Waits until so many programs have written to the log.
-    fn wait_writers(&self, count: usize) {
-        assert!(wait_for(SOON, || writers(&self.controls()).len() >= count), "fewer than {count} programs wrote");
+    /// Waits until all programs that there are for this log write to it: then each holds the lock on its progress.
+    fn wait_writers(&self, apache: &Apache) {
+        let log = self.logs().display().to_string();
+        let begun = || {
+            let programs: Vec<_> =
+                apache.programs().into_iter().filter(|(_, line)| line.contains(FILTER) && line.contains(&log)).collect();
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            let holders: Vec<u32> = locks.lines().filter_map(|lock| lock.split_whitespace().nth(4)?.parse().ok()).collect();
+            !programs.is_empty() && programs.iter().all(|(id, _)| holders.contains(id))
+        };
+        assert!(wait_for(SOON, begun), "a program writes nothing: {:?}", apache.programs());
     }
 
     /// The control records of all files, file by file as they stand there.
