@@ -22,6 +22,19 @@ pub fn path(program: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{program} is missing: run scripts/setup.sh as root, or: apt-get install {}", package(program)))
 }
 
+/// A search path on which our programs come first, by links in a folder: beside the programs themselves stand others, which may
+/// be called like a tool.
+pub fn path_with_programs(links: &Path) -> String {
+    let programs = Path::new(env!("CARGO_BIN_EXE_sealedlog")).parent().expect("a program is in a folder");
+    for name in ["sealedlog", "sealedlog-apache", "sealedlog-audit", "sealedlog-syslog"] {
+        let link = links.join(name);
+        if !link.is_symlink() {
+            std::os::unix::fs::symlink(programs.join(name), link).expect("writable");
+        }
+    }
+    format!("{}:{}", links.display(), std::env::var("PATH").expect("it is set"))
+}
+
 /// Runs `command` with `input` on its standard input: its standard output, or the command, exit status and
 /// standard error as text.
 pub fn run(command: &mut Command, input: &[u8]) -> Result<Vec<u8>, String> {
