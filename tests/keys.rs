@@ -365,7 +365,9 @@ fn expiry_and_refused_files_beside_a_good_one_are_told() {
     fs::write(place.path("keys.d/README"), "the auditors' keys\n").unwrap();
     let (status, check, _) = keys_program(&["check"], &place.path("keys.d"));
     assert_eq!(status, Some(1), "{check}");
-    let year = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).year() + 2;
+    // GnuPG's years have 365 days.
+    let expires = jiff::Timestamp::now() + std::time::Duration::from_secs(730 * 86_400);
+    let year = expires.to_zoned(jiff::tz::TimeZone::UTC).year();
     assert!(check.contains(&format!("\n    expires {year}-")), "{check}");
     assert!(!check.contains('\u{1b}'), "{check:?}");
     let refused = format!(
