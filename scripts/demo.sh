@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 repository=$PWD
 programs=$(realpath -m -- "${1:-target/release}")
-export PATH="$programs:$PATH:/usr/sbin:/sbin" LC_ALL=C
+export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 
 for program in "$programs/sealedlog-apache" "$programs/sealedlog-syslog" "$programs/sealedlog-audit" "$programs/sealedlog"; do
     [ -x "$program" ] || { echo "demo: error: $program is missing" >&2; echo "demo: hint: make build" >&2; exit 2; }
@@ -25,6 +25,10 @@ done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/sealedlog-demo.XXXXXX")
 work=$(realpath "$work")
+# Beside our programs stand others, named like the tools used here.
+mkdir "$work/bin"
+ln -s "$programs"/sealedlog{,-apache,-audit,-syslog} "$work/bin"
+PATH=$work/bin:$PATH
 
 # The server's processes: Apache, its workers, syslog daemons, log programs.
 processes() { pgrep -f -- "$work" || true; }
@@ -56,14 +60,16 @@ shown_as() {
     sed "s|$work/||g; s/^/     /" out
 }
 shown() { shown_as "$*" "$@"; }
-# wait_until COMMAND…: up to ten seconds.
+# wait_until COMMAND…: up to a minute.
 wait_until() {
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         if "$@"; then return; fi
         sleep 0.05
     done
-    fail "this did not come true within ten seconds: $*"
+    fail "this did not come true within a minute: $*"
 }
+# Whether nothing is written to a folder any more.
+settled() { local size; size=$(du -sb "$1"); sleep 0.7; [ "$size" = "$(du -sb "$1")" ]; }
 
 passphrase='correct horse battery staple'
 mkdir -p server/{keys.d,keys-age.d,log,state,run,www}
@@ -148,6 +154,8 @@ cat slow-status >>statuses
 requests=$((requests + 1))
 answered=$(grep -c '^200$' statuses)
 [ "$answered" = "$requests" ] || fail "all requests are answered: $answered of $requests"
+# It answers before it logs, and a stop cuts what is under way.
+wait_until settled server/log
 kill -TERM "$(cat server/apache2.pid)"
 is_over() { [ -z "$(processes)" ]; }
 wait_until is_over
@@ -334,8 +342,7 @@ for daemon in syslog-ng rsyslog; do
     sealed() { [ "$(find "server/sealed/$daemon" -name '*.pgp' | grep -cE '/(auth|mail)[.]')" -ge 2 ]; }
     wait_until sealed
     # What still lies in the socket would be lost with it.
-    settled() { local size; size=$(du -sb "server/sealed/$daemon"); sleep 0.5; [ "$size" = "$(du -sb "server/sealed/$daemon")" ]; }
-    wait_until settled
+    wait_until settled "server/sealed/$daemon"
     kill "$(cat "server/$daemon.pid")"
 done
 wait_until is_over

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::keys;
 use common::tampered::{Log, killed, names, some_lines, without};
-use common::tools::wait_for;
+use common::tools::{SOON, wait_for, wait_idle};
 use sealedlog::audit::finding::{Finding, Kind};
 use sealedlog::audit::verify::Trust;
 use sealedlog::control::Event;
@@ -35,9 +35,9 @@ impl Alive {
     fn write(&mut self, lines: &[Vec<u8>]) -> &mut Self {
         let before = record_count(&self.file);
         self.child.stdin.as_mut().unwrap().write_all(&lines.concat()).unwrap();
-        assert!(wait_for(Duration::from_secs(10), || record_count(&self.file) >= before + lines.len()));
+        assert!(wait_for(SOON, || record_count(&self.file) >= before + lines.len()));
         // Progress is moved on behind the records.
-        std::thread::sleep(Duration::from_millis(30));
+        wait_idle(self.child.id());
         self
     }
 
@@ -213,7 +213,7 @@ fn an_epoch_that_a_dead_writer_had_claimed_ahead_is_no_lack() {
     second.write(&lines[..2]);
     // More than half of an epoch, so that the next is claimed.
     first.write(&lines[2..42]);
-    std::thread::sleep(Duration::from_millis(200));
+    wait_idle(first.child.id());
     first.kill();
     for part in lines[42..].chunks(30) {
         second.write(part);
@@ -407,7 +407,7 @@ fn a_writer_killed_at_a_change_of_keys_is_told_by_the_stream_that_follows() {
         fs::remove_file(folder.join("a.asc")).unwrap();
         let before = record_count(&second.file);
         // The last word on the old stream, and the beginning of the new one.
-        assert!(wait_for(Duration::from_secs(10), || record_count(&second.file) >= before + 4));
+        assert!(wait_for(SOON, || record_count(&second.file) >= before + 4));
         second.write(&lines[50..]);
         second.end();
         log.identities =
@@ -429,7 +429,7 @@ fn an_idle_log_is_marked_where_that_was_asked_for() {
     let began = jiff::Timestamp::now();
     writer.write(&lines);
     let before = record_count(&writer.file);
-    assert!(wait_for(Duration::from_secs(10), || record_count(&writer.file) >= before + 2), "two marks");
+    assert!(wait_for(SOON, || record_count(&writer.file) >= before + 2), "two marks");
     let trust = Trust { marked_since: Some(began + Duration::from_secs(1)), ..log.reread("x.log").rooted() };
     assert_eq!(told(&mut log, trust).0, []);
     writer.end();

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sealedlog::control::Event;
 
 use common::keys;
 use common::lines::{Lines, Random};
-use common::sealed::{Log, Place, Running, SOON};
+use common::sealed::{Content, Log, Place, Running, SOON};
 use common::tools::{tool, wait_for};
 
 /// Lines of an hour of a server with ten requests a second.
@@ -157,7 +158,8 @@ fn a_slow_disk_holds_back_who_feeds_it_and_a_termination_is_obeyed() {
         let took = told.elapsed();
         assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
         let taken = writer.join().unwrap();
-        assert!(took < Duration::from_secs(2), "{delay:?} a call: it took {took:?}");
+        // All that the writer has would take a minute, and more.
+        assert!(took < Duration::from_secs(10), "{delay:?} a call: it took {took:?}");
         let log = Log::whole(&file, secret());
         let sealed = log.text();
         assert!(text.starts_with(&sealed), "what was sealed is not what was written");
@@ -180,6 +182,20 @@ fn memory_stays_as_it_is_over_many_epochs() {
     }
     drop(input);
     running.wait();
-    assert!(sizes[&5] <= sizes[&2] + 512, "{sizes:?}");
+    // The keys of an epoch take memory, those of the next one too; epochs grow as fast as lines are sealed.
+    let (mut lines, mut slots) = (0, [64, 64]);
+    for entry in &Log::whole(&place.path("log/x.log.pgp"), secret()).entries {
+        match &entry.content {
+            Content::Line(_) => lines += 1,
+            Content::Control(control) => {
+                if let Event::Epoch(epoch) = &control.event {
+                    let part = usize::from(lines > 3 * 20_000);
+                    slots[part] = epoch.slots.max(slots[part]);
+                }
+            }
+        }
+    }
+    let larger = u64::from(slots[1].saturating_sub(slots[0])) * 256 / 1024;
+    assert!(sizes[&5] <= sizes[&2] + 512 + larger, "{sizes:?}, {slots:?}");
     assert!(sizes[&5] < MOST, "{sizes:?}");
 }

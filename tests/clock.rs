@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 use common::keys;
 use common::sealed::{Log, Place, Running, SOON};
@@ -65,14 +65,20 @@ fn check(place: &Place, lines: &[String]) {
     assert!(output.status.success(), "{said}");
 }
 
-/// Runs by a clock that starts at a time of day, with a line every 200 ms.
-fn run_at(start: u64, zone: &str, words: &[&str], count: usize) -> (Place, Vec<String>) {
+/// How long a clock runs before the time of day that matters: by then the first line is sealed.
+const BEFORE: u64 = 5;
+
+/// Runs by a clock that starts [`BEFORE`] a time of day, with a line every 200 ms until some time after it.
+fn run_over(time: &str, zone: &str, words: &[&str]) -> (Place, Vec<String>) {
     let place = Place::new(&[&keys::sequoia_v6().public]);
+    let start = seconds(time) - BEFORE;
     let mut running = Running::start(by_clock(&place, zone, words).env("FAKETIME", format!("@{start}")));
+    let begin = Instant::now();
     let mut kept = Kept::default();
     let mut lines = Vec::new();
-    for number in 0..count {
-        lines.push(format!("line {number}\n"));
+    // Its clock starts a little later than this one.
+    while begin.elapsed() < Duration::from_secs(BEFORE + 3) {
+        lines.push(format!("line {}\n", lines.len()));
         running.write(lines.last().unwrap());
         sleep(Duration::from_millis(200));
         kept.look(&place);
@@ -116,6 +122,19 @@ fn a_clock_that_jumps_by_days_loses_no_line() {
     assert!(days[0] == 1 && days[1] == 2 && *days.last().unwrap() >= 3, "{days:?}: {:?}", place.logs());
 }
 
+/// Over each of these times, which files there are; all at once, since they wait most of the time.
+fn over_each(zone: &str, words: &[&str], times: &[(&str, &[&str])]) {
+    thread::scope(|scope| {
+        for (time, expected) in times {
+            scope.spawn(move || {
+                let (place, lines) = run_over(time, zone, words);
+                assert_eq!(place.logs(), *expected, "{time}");
+                check(&place, &lines);
+            });
+        }
+    });
+}
+
 /// Seconds since 1970.
 fn seconds(time: &str) -> u64 {
     time.parse::<jiff::Timestamp>().unwrap().as_second() as u64
@@ -123,29 +142,29 @@ fn seconds(time: &str) -> u64 {
 
 #[test]
 fn the_hour_that_is_left_out_and_the_one_that_comes_twice_are_whole() {
-    for (start, expected) in [
-        // After the keys were made. 01:59:58, then 03:00.
-        ("2028-03-26T00:59:58Z", &["x.0100.log.pgp", "x.0300.log.pgp"][..]),
-        // 02:59:58, then 02:00 again: the same file.
-        ("2028-10-29T00:59:58Z", &["x.0200.log.pgp"]),
-        // The second 02:59:58.
-        ("2028-10-29T01:59:58Z", &["x.0200.log.pgp", "x.0300.log.pgp"]),
-    ] {
-        let (place, lines) = run_at(seconds(start), "Europe/Vienna", &["-l", "x.%H%M.log", "3600"], 20);
-        assert_eq!(place.logs(), expected, "{start}");
-        check(&place, &lines);
-    }
+    over_each(
+        "Europe/Vienna",
+        &["-l", "x.%H%M.log", "3600"],
+        &[
+            // After the keys were made. 01:59:59, then 03:00.
+            ("2028-03-26T01:00:00Z", &["x.0100.log.pgp", "x.0300.log.pgp"]),
+            // 02:59:59, then 02:00 again: the same file.
+            ("2028-10-29T01:00:00Z", &["x.0200.log.pgp"]),
+            // The second 02:59:59.
+            ("2028-10-29T02:00:00Z", &["x.0200.log.pgp", "x.0300.log.pgp"]),
+        ],
+    );
 }
 
 #[test]
 fn the_day_that_most_years_do_not_have_has_its_file() {
-    for (start, expected) in [
-        ("2028-02-28T23:59:58Z", ["x.2028-02-28.log.pgp", "x.2028-02-29.log.pgp"]),
-        ("2028-02-29T23:59:58Z", ["x.2028-02-29.log.pgp", "x.2028-03-01.log.pgp"]),
-        ("2027-02-28T23:59:58Z", ["x.2027-02-28.log.pgp", "x.2027-03-01.log.pgp"]),
-    ] {
-        let (place, lines) = run_at(seconds(start), "UTC", &["-l", "x.%Y-%m-%d.log", "86400"], 20);
-        assert_eq!(place.logs(), expected, "{start}");
-        check(&place, &lines);
-    }
+    over_each(
+        "UTC",
+        &["-l", "x.%Y-%m-%d.log", "86400"],
+        &[
+            ("2028-02-29T00:00:00Z", &["x.2028-02-28.log.pgp", "x.2028-02-29.log.pgp"]),
+            ("2028-03-01T00:00:00Z", &["x.2028-02-29.log.pgp", "x.2028-03-01.log.pgp"]),
+            ("2027-03-01T00:00:00Z", &["x.2027-02-28.log.pgp", "x.2027-03-01.log.pgp"]),
+        ],
+    );
 }

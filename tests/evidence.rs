@@ -477,11 +477,11 @@ fn a_change_of_keys_is_told_and_the_next_stream_trusted() {
         stdin.write_all(&lines[..count].concat()).unwrap();
         let file = log.folder.path().join(format!("{name}.pgp"));
         let holds = |records: usize| fs::read(&file).is_ok_and(|sealed| records <= records_in(&sealed));
-        assert!(common::tools::wait_for(Duration::from_secs(10), || holds(FIRST_LINE + count)));
+        assert!(common::tools::wait_for(common::tools::SOON, || holds(FIRST_LINE + count)));
         fs::copy(&second.public, folder.join("b.new")).unwrap();
         fs::rename(folder.join("b.new"), folder.join("a.asc")).unwrap();
         // Last word, close, genesis, resume.
-        assert!(common::tools::wait_for(Duration::from_secs(10), || holds(FIRST_LINE + count + 4)));
+        assert!(common::tools::wait_for(common::tools::SOON, || holds(FIRST_LINE + count + 4)));
         stdin.write_all(&lines[count..].concat()).unwrap();
         drop(stdin);
         assert!(child.wait().unwrap().success());

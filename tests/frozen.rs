@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use common::keys;
 use common::tampered::{records, some_lines};
-use common::tools::wait_for;
+use common::tools::{SOON, wait_for, wait_idle};
 use sealedlog::control::{Gap, Hex};
 use sealedlog::stream::claim::Claimant;
 use sealedlog::stream::state::{Config, StateFolder};
@@ -335,8 +335,8 @@ impl Maker {
         let text = self.lines[lines].concat();
         let mut child = self.seal(&[]).spawn().unwrap();
         child.stdin.as_mut().unwrap().write_all(&text).unwrap();
-        assert!(wait_for(Duration::from_secs(10), || fs::metadata(self.file()).unwrap().len() > before + text.len() as u64));
-        std::thread::sleep(Duration::from_millis(300));
+        assert!(wait_for(SOON, || fs::metadata(self.file()).unwrap().len() > before + text.len() as u64));
+        wait_idle(child.id());
         child.kill().unwrap();
         child.wait().unwrap();
         self.sealed.extend(text);

@@ -6,6 +6,7 @@ mod common;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgp::composed::{Deserializable, MessageBuilder, SignedPublicKey};
@@ -21,7 +22,7 @@ use common::keys::{self, Age, Pgp, Ssh};
 use common::lines::{AVERAGE, Lines, nasty};
 use common::load::{Answers, ids};
 use common::stock;
-use common::tools::{must, path, tool, wait_for};
+use common::tools::{SOON, must, path, tool, wait_for};
 
 // Keys, and the tools that open.
 
@@ -255,8 +256,9 @@ fn with_a_program_that_reads_to_the_end_every_request_is_logged_once_over_reload
     let log = dir.path().join("access.log");
     let apache = Apache::start(&[custom_log(&patient_cat(&log))], &[]);
     let load = apache.load("load", 6000, 8);
+    let more = AtomicBool::new(true);
     let mut answers = std::thread::scope(|scope| {
-        let running = scope.spawn(|| load.run());
+        let running = scope.spawn(|| load.run_while(&more));
         for _ in 0..2 {
             std::thread::sleep(Duration::from_millis(100));
             apache.graceful();
@@ -265,11 +267,14 @@ fn with_a_program_that_reads_to_the_end_every_request_is_logged_once_over_reload
         apache.graceful();
         let mut answers = slow.finish();
         apache.restart();
+        more.store(false, Ordering::Relaxed);
         answers.add(running.join().unwrap());
         answers
     });
     // Again, so that it is certain that some come after the restart.
     answers.add(apache.load("after", 200, 8).run());
+    // It answers before it logs, and a stop cuts what is under way.
+    wait_for(SOON, || answers.differences(&fs::read(&log).unwrap()).is_empty());
     apache.stop();
 
     assert!(answers.answered.len() > 5000, "{:?}", answers.unanswered);
@@ -291,7 +296,7 @@ fn rotatelogs_loses_the_request_in_flight_at_a_reload_and_that_is_seen() {
     let apache = Apache::start(&[custom_log(&rotatelogs)], &[]);
     let mut answers = apache.load("load", 1000, 4).run();
     assert_eq!(answers.unanswered, vec![]);
-    assert!(wait_for(Duration::from_secs(10), || ids(&read()).len() == 1000));
+    assert!(wait_for(SOON, || ids(&read()).len() == 1000));
     assert_eq!(answers.differences(&read()), Vec::<String>::new());
 
     let slow = apache.slow("slow");
@@ -313,18 +318,19 @@ fn directives_environment_and_error_log_reach_the_programs() {
         &[("SEALEDLOG_TEST", "value of the test")],
     );
     assert_eq!(apache.load("one", 1, 1).run().answered, ["one-0"]);
-    let programs = apache.programs();
-    assert!(programs.iter().any(|(_, line)| line.starts_with("cat")), "{programs:?}");
+    // A shell before it.
+    let cats = || apache.programs().iter().filter(|(_, line)| line.starts_with("cat")).count();
+    assert!(wait_for(SOON, || cats() >= 2), "{:?}", apache.programs());
     // One start before the reload and one after it; a stop that comes too early ends the shell before it writes.
     let starts = || fs::read_to_string(&access).unwrap_or_default().lines().count();
     let before = starts();
     apache.graceful();
-    assert!(wait_for(Duration::from_secs(10), || starts() > before));
+    assert!(wait_for(SOON, || starts() > before));
+    let told = || fs::read_to_string(&errors).unwrap_or_default();
+    assert!(wait_for(SOON, || told().contains("resuming normal operations")), "{}", told());
     apache.stop();
     let seen = fs::read_to_string(&access).unwrap();
     assert!(before >= 1 && seen.lines().all(|l| l == "value of the test"), "{seen}");
-    let told = fs::read_to_string(errors).unwrap();
-    assert!(told.contains("resuming normal operations"), "{told}");
 }
 
 #[test]
@@ -338,7 +344,7 @@ fn nothing_is_left_of_an_apache_that_is_dropped() {
     let port = apache.port;
     drop(apache);
     let alive = |id: u32| fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
-    assert!(wait_for(Duration::from_secs(5), || !all.iter().any(|id| alive(*id))));
+    assert!(wait_for(SOON, || !all.iter().any(|id| alive(*id))));
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use common::keys::{self, Pgp};
 use common::lines::{Lines, Random};
 use common::stock;
-use common::tools::{must, tool};
+use common::tools::{must, path_with_programs, tool};
 use sealedlog::audit::read::{Found, Opener, RecordReader};
 use sealedlog::control::Control;
 use sealedlog::identity::{Identities, Terminal};
@@ -211,8 +211,8 @@ fn run_block(info: &str, public: &Path, profile: &str, options: &[&str], files: 
         let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node_modules");
         symlink(modules, dir.path().join("node_modules")).expect("writable");
     }
-    let programs = Path::new(AUDIT).parent().expect("a folder").display();
-    command.env("PATH", format!("{programs}:{}", std::env::var("PATH").expect("it is set")));
+    let links = tempfile::tempdir().expect("a temporary folder can be made");
+    command.env("PATH", path_with_programs(links.path()));
     command.envs(gnupg_home.map(|home| ("GNUPGHOME", home)));
     let mut out = must(command.arg("block.mjs").current_dir(dir.path()), b"");
     if info == "sh gnupg-split" {

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use common::keys;
 use common::lines::Random;
-use common::sealed::{Place, Running};
+use common::sealed::{Place, Running, SOON};
+use common::tools::wait_for;
 use sealedlog::audit::read::{Found, Opener, RecordReader};
 use sealedlog::control::{Control, GenesisFingerprint};
 use sealedlog::identity::{Identities, Terminal};
@@ -45,6 +46,7 @@ fn feed(running: &mut Running, name: char, next: &Arc<AtomicU64>) -> (thread::Jo
 fn kill_often(place: &Place, names: &[char], seed: u64) -> Vec<u64> {
     let (mut random, file) = (Random(seed), place.path("log/x.log.pgp"));
     let counters: Vec<_> = names.iter().map(|_| Arc::new(AtomicU64::new(0))).collect();
+    let length = || fs::metadata(&file).map_or(0, |metadata| metadata.len());
     let start = |which: usize| {
         let mut running = Running::start(&mut place.seal_to("x.log"));
         let (feeder, stop) = feed(&mut running, names[which], &counters[which]);
@@ -53,12 +55,17 @@ fn kill_often(place: &Place, names: &[char], seed: u64) -> Vec<u64> {
     let mut filters: Vec<_> = (0..names.len()).map(start).collect();
     let mut lengths = Vec::new();
     for kill in 0..KILLS {
+        // Half of them after something was written, however long a start takes; the other half at any time.
+        let before = length();
+        if kill % 2 == 0 {
+            assert!(wait_for(SOON, || length() > before), "nothing is written");
+        }
         thread::sleep(Duration::from_millis(5 + random.below(56)));
         let which = random.below(names.len() as u64) as usize;
         let (running, feeder, _) = filters.remove(which);
         assert_eq!(running.told(), "", "nothing went wrong but its end");
         running.kill();
-        lengths.push(fs::metadata(&file).map_or(0, |metadata| metadata.len()));
+        lengths.push(length());
         feeder.join().unwrap();
         if kill + 1 < KILLS {
             filters.insert(which, start(which));

@@ -10,7 +10,6 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -21,7 +20,7 @@ use common::sealed::Running;
 use common::site::{SYSLOG, Site};
 use common::syslog::{Daemon, Kind};
 use common::syslog_cases::host;
-use common::tools::wait_for;
+use common::tools::{SOON, wait_for};
 
 #[test]
 fn mail_is_logged_through_syslog_ng() {
@@ -47,7 +46,7 @@ fn through_syslog(kind: Kind) {
     postfix.stop();
     // What is on its way in the daemon is not known; its own file is written by the same stroke.
     let stopped = || String::from_utf8_lossy(&daemon.plain()).contains("stopping the Postfix mail system");
-    assert!(wait_for(Duration::from_secs(20), stopped));
+    assert!(wait_for(SOON, stopped));
     daemon.stop();
 
     let texts = site.texts();
@@ -81,7 +80,7 @@ fn mail_is_logged_through_a_fifo() {
 
     let mut filter = filter(&site, &fifo);
     send(&postfix, "first", 20);
-    wait_read(&fifo);
+    wait_read(&filter, &fifo);
     filter.kill();
     send(&postfix, "killed", 20);
     filter = self::filter(&site, &fifo);
@@ -94,7 +93,7 @@ fn mail_is_logged_through_a_fifo() {
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
     filter = self::filter(&site, &fifo);
     postfix.stop();
-    wait_read(&fifo);
+    wait_read(&filter, &fifo);
     filter.signal(Signal::SIGTERM);
     assert!(filter.wait().status.success());
 
@@ -125,14 +124,14 @@ fn shipped(name: &str) -> String {
 }
 
 /// Waits until the filter has read all that is in the FIFO, and come to its next read.
-fn wait_read(fifo: &Path) {
+fn wait_read(filter: &Running, fifo: &Path) {
     let ready = || {
         let file = File::open(fifo).unwrap();
         let mut waiting = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&file), nix::poll::PollFlags::POLLIN)];
         nix::poll::poll(&mut waiting, 0u8).unwrap() > 0
     };
-    assert!(wait_for(Duration::from_secs(20), || !ready()));
-    std::thread::sleep(Duration::from_millis(500));
+    assert!(wait_for(SOON, || !ready()));
+    filter.wait_idle();
 }
 
 fn send(postfix: &Postfix, name: &str, count: usize) {

@@ -13,14 +13,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sealedlog::control::Event;
 
 use common::keys;
 use common::lines::Lines;
 use common::sealed::{Content, Log, Place, Running, SOON, seal_all};
-use common::tools::wait_for;
+use common::tools::{away_from_midnight, next_second, wait_for};
 
 fn fast() -> Place {
     Place::new(&[&keys::sequoia_v6().public])
@@ -30,6 +30,24 @@ fn apache(place: &Place, words: &[&str]) -> Command {
     let mut command = place.apache();
     command.args(words);
     command
+}
+
+/// Bytes in all files of the log folder.
+fn length(place: &Place) -> u64 {
+    place.logs().iter().map(|name| fs::metadata(place.path("log").join(name)).map_or(0, |metadata| metadata.len())).sum()
+}
+
+/// Writes what ends with a newline, and returns when it was sealed.
+fn seal(running: &mut Running, place: &Place, line: impl AsRef<[u8]>) {
+    let before = length(place);
+    running.write(&line);
+    // A record is longer than what it holds.
+    assert!(wait_for(SOON, || length(place) > before + line.as_ref().len() as u64), "{}", running.told());
+}
+
+/// Seconds since 1970.
+fn seconds() -> u64 {
+    jiff::Timestamp::now().as_second() as u64
 }
 
 /// The sealed files in the log folder, in the order in which their first segments say that they were begun.
@@ -96,7 +114,12 @@ fn by_time_each_interval_has_its_file() {
         let place = Place::new(&[key]);
         let mut running = Running::start(&mut apache(&place, &["x.log", "1"]));
         let mut text = Vec::new();
-        for line in Lines::new(1).take(70) {
+        let begin = seconds();
+        for (count, line) in Lines::new(1).enumerate() {
+            if count >= 70 && place.logs().len() >= 4 {
+                break;
+            }
+            assert!(seconds() - begin < SOON.as_secs(), "{:?}", place.logs());
             // Halves, so that a boundary falls into a line now and then.
             let (first, second) = line.split_at(line.len() / 2);
             running.write(first);
@@ -106,8 +129,8 @@ fn by_time_each_interval_has_its_file() {
             text.extend_from_slice(&line);
         }
         running.end_well();
+        let end = seconds();
         let files = files(&place);
-        assert!((4..=6).contains(&files.len()), "{files:?}");
         check(&files, &text);
         // x.log. and the start of the interval in seconds.
         let starts: Vec<u64> = files
@@ -116,7 +139,7 @@ fn by_time_each_interval_has_its_file() {
             .map(|name| name.strip_prefix("x.log.").unwrap().split('.').next().unwrap().parse().unwrap())
             .collect();
         assert!(starts.windows(2).all(|pair| pair[0] < pair[1]), "{starts:?}");
-        assert!(starts[0].abs_diff(jiff::Timestamp::now().as_second() as u64) < 60);
+        assert!(starts.iter().all(|start| (begin..=end).contains(start)), "{starts:?}, from {begin} to {end}");
     }
 }
 
@@ -127,8 +150,14 @@ fn by_size_files_end_after_the_line_that_reaches_it() {
     {
         let place = fast();
         let mut running = Running::start(&mut apache(&place, &["x.%Y%m%d-%H%M%S.log", size]));
-        // One second a file, or the names are the same.
-        for part in text.chunks(text.len() / 4 + 1) {
+        let limit = if size == "10K" { 10 << 10 } else { 100 << 10 };
+        // One second a file, or the names are the same. What comes after the first file was full needs another one.
+        let parts: Vec<&[u8]> = text.chunks(text.len() / 4 + 1).collect();
+        for (number, part) in parts.iter().enumerate() {
+            if number + 1 == parts.len() {
+                assert!(wait_for(SOON, || length(&place) > limit), "{:?}", place.logs());
+                next_second();
+            }
             running.write(part);
             sleep(Duration::from_millis(1100));
         }
@@ -136,7 +165,6 @@ fn by_size_files_end_after_the_line_that_reaches_it() {
         let files = files(&place);
         assert!(files.len() >= 2, "{files:?}");
         check(&files, &text);
-        let limit = if size == "10K" { 10 << 10 } else { 100 << 10 };
         for file in &files[..files.len() - 1] {
             assert!(fs::metadata(file).unwrap().len() > limit, "{} was left before it was full", file.display());
         }
@@ -148,7 +176,7 @@ fn a_line_in_pieces_is_not_split_by_a_boundary() {
     let place = fast();
     let mut running = Running::start(&mut apache(&place, &["--max-line", "1000", "x.log", "1"]));
     let mut text = Vec::new();
-    for _ in 0..3 {
+    for line in 0..3 {
         for part in 0..16 {
             let mut part = vec![b'a' + part; 1500];
             if part[0] == b'p' {
@@ -157,17 +185,20 @@ fn a_line_in_pieces_is_not_split_by_a_boundary() {
             running.write(&part);
             text.extend_from_slice(&part);
             sleep(Duration::from_millis(100));
+            // The line lasts over the second in which its first piece was sealed, so that the next line has a file of its own.
+            assert!(wait_for(SOON, || place.logs().len() == line + 1), "{:?}", place.logs());
         }
     }
     running.end_well();
     let files = files(&place);
-    assert!(files.len() >= 3, "{files:?}");
+    assert_eq!(files.len(), 3, "{files:?}");
     let log = check(&files, &text);
     assert!(log.lines().count() >= 72);
 }
 
 #[test]
 fn names_follow_local_time_or_an_offset() {
+    away_from_midnight();
     let place = fast();
     let ended = seal_all(apache(&place, &["-l", "x.%H-%z", "86400"]).env("TZ", "Asia/Kolkata"), b"line\n");
     assert!(ended.status.success(), "{ended:?}");
@@ -189,7 +220,7 @@ fn a_link_stands_for_the_current_file() {
     fs::write(&link, "what stood there before").unwrap();
     let mut running = Running::start(&mut apache(&place, &["-L", "current", "x.log", "1"]));
     for count in 0..4 {
-        running.write(format!("line {count}\n"));
+        seal(&mut running, &place, format!("line {count}\n"));
         sleep(Duration::from_millis(700));
     }
     running.end_well();
@@ -207,10 +238,11 @@ fn a_program_is_called_with_the_new_and_the_old_file() {
     fs::write(&program, format!("#!/bin/sh\necho \"$# $1 $2\" >>{}\ncat >>{0}\n", out.display())).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut running = Running::start(&mut apache(&place, &["-p", program.to_str().unwrap(), "x.log", "1"]));
+    let called = || fs::read_to_string(&out).unwrap_or_default();
     running.write("secret line 0\n");
+    assert!(wait_for(SOON, || called().lines().count() == 1), "{}", called());
     sleep(Duration::from_millis(1100));
     running.write("secret line 1\n");
-    let called = || fs::read_to_string(&out).unwrap_or_default();
     assert!(wait_for(SOON, || called().lines().count() == 2), "{}", called());
     running.end_well();
     let names: Vec<String> = files(&place).iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect();
@@ -255,6 +287,7 @@ fn an_empty_file_is_made_for_each_interval() {
 
 #[test]
 fn folders_are_made_when_asked_for() {
+    away_from_midnight();
     let place = fast();
     let ended = seal_all(&mut apache(&place, &["a/b/x.log"]), b"line\n");
     assert_eq!(ended.status.code(), Some(2));
@@ -271,12 +304,15 @@ fn folders_are_made_when_asked_for() {
 
 #[test]
 fn only_named_truncation_empties_a_file() {
+    away_from_midnight();
     // -t: the same file, emptied at each interval, the first time too.
     let place = fast();
     let run = |words: &[&str], pauses: u64| {
         let mut running = Running::start(&mut apache(&place, words));
         for count in 0..2 {
             running.write(format!("{} {count}\n", words[0]));
+            // It has all that was written when the pause begins.
+            running.wait_idle();
             sleep(Duration::from_millis(pauses));
         }
         running.end_well();
@@ -302,7 +338,7 @@ fn only_named_truncation_empties_a_file() {
     for name in 0..60 {
         fs::write(place.path(&format!("log/x.{name:02}.log.pgp")), "what stood there a minute ago").unwrap();
     }
-    running.write("one\n");
+    seal(&mut running, &place, "one\n");
     sleep(Duration::from_millis(1100));
     running.write("two\n");
     running.end_well();
@@ -388,12 +424,12 @@ fn a_fast_input_is_whole_over_many_files() {
     let mut text = Vec::new();
     let mut running = Running::start(&mut apache(&place, &["x.log", "1", "1M"]));
     // However long the seconds of the names take to pass.
-    let since = Instant::now();
+    let begin = seconds();
     for seed in 0.. {
-        if seed >= 30 && files(&place).len() >= 4 {
+        if seed >= 30 && place.logs().len() >= 4 {
             break;
         }
-        assert!(since.elapsed() < Duration::from_secs(60), "{:?}", files(&place));
+        assert!(seconds() - begin < SOON.as_secs(), "{:?}", place.logs());
         let part = Lines::file(seed, 1_300);
         running.write(&part);
         text.extend(part);

@@ -24,7 +24,7 @@ use sequoia_openpgp::cert::CertBuilder;
 use sequoia_openpgp::serialize::SerializeInto;
 use tempfile::TempDir;
 
-const OPEN: Duration = Duration::from_secs(30);
+const OPEN: Duration = common::tools::SOON;
 
 /// One way to seal.
 #[derive(Clone, Copy)]

@@ -6,7 +6,6 @@
 
 mod common;
 
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use common::lines::Lines;
 use common::site::{SYSLOG, Site};
 use common::syslog::{Daemon, Kind, differences};
 use common::syslog_cases::{self as cases, Server};
-use common::tools::{must, wait_for};
+use common::tools::{SOON, must, path_with_programs, wait_for};
 
 const KIND: Kind = Kind::Rsyslog;
 
@@ -71,7 +70,7 @@ fn assert_all_there(sealed: &[usize], count: usize, deaths: usize) {
 /// what comes, and its other destinations wait.
 #[test]
 fn a_stopped_program_is_replaced_and_nothing_is_dropped() {
-    let stall = cases::stall(KIND, Duration::from_secs(20));
+    let stall = cases::stall(KIND, Duration::from_secs(15), true);
     assert!(stall.replaced);
     assert_all_there(&stall.sealed, cases::STALL_COUNT, 1);
     assert!(stall.sent > 30_000, "{}", stall.sent);
@@ -130,7 +129,7 @@ fn a_full_disk_loses_nothing() {
     let mut server = Server { daemon: Daemon::start(KIND, &site.snippet(KIND.snippet(), SYSLOG)), site };
     let count = 5_000;
     server.send(0..count, None);
-    assert!(wait_for(Duration::from_secs(20), || disk.is_full()));
+    assert!(wait_for(SOON, || disk.is_full()));
     // It is tried again each second meanwhile.
     thread::sleep(Duration::from_secs(4));
     disk.resize(64 * 1024);
@@ -152,6 +151,9 @@ fn a_full_disk_loses_nothing() {
 #[test]
 fn records_go_through_syslog_relays_as_text() {
     let site = Site::new();
+    let links = tempfile::tempdir().unwrap();
+    let path = path_with_programs(links.path());
+    let shell = |script: &str, input: &[u8]| must(Command::new("sh").args(["-ec", script]).env("PATH", &path), input);
     let relayed = site.logs().join("relayed");
     let end = Daemon::start(
         Kind::SyslogNg,
@@ -179,10 +181,10 @@ fn records_go_through_syslog_relays_as_text() {
     let audit = format!("sealedlog-audit open {} --key {}", site.logs().join("relayed.pgp64").display(), site.secret().display());
     let arrived = || {
         shell(&cut, b"");
-        let opened = Command::new("sh").args(["-c", &audit]).env("PATH", path()).output().unwrap();
+        let opened = Command::new("sh").args(["-c", &audit]).env("PATH", &path).output().unwrap();
         opened.stdout.len() >= lines.len()
     };
-    assert!(wait_for(Duration::from_secs(20), arrived), "{}\n{}", relay.told(), end.told());
+    assert!(wait_for(SOON, arrived), "{}\n{}", relay.told(), end.told());
     assert!(shell(&audit, b"") == lines);
     shell(
         &format!(
@@ -192,14 +194,4 @@ fn records_go_through_syslog_relays_as_text() {
         ),
         b"",
     );
-}
-
-fn shell(script: &str, input: &[u8]) -> Vec<u8> {
-    must(Command::new("sh").args(["-ec", script]).env("PATH", path()), input)
-}
-
-/// With the programs as they were built.
-fn path() -> String {
-    let programs = Path::new(SYSLOG).parent().unwrap().display().to_string();
-    format!("{programs}:{}", std::env::var("PATH").unwrap())
 }

@@ -21,7 +21,7 @@ use sealedlog::control::Event;
 
 use common::keys;
 use common::sealed::{Content, Log, NOBODY, Place, Running, SOON, names, seal_all, unprivileged};
-use common::tools::{must, tool, wait_for};
+use common::tools::{must, tool, wait_for, wait_idle};
 
 fn fast() -> Place {
     let place = Place::new(&[&keys::sequoia_v6().public]);
@@ -92,6 +92,8 @@ fn execute(path: &str) -> Call<'_> {
 
 /// What all threads of a process get from each call: 0 or the error.
 fn inside(pid: u32, calls: &[Call<'_>]) -> Vec<Vec<Errno>> {
+    // Threads that claim or synchronise come and go.
+    wait_idle(pid);
     let mut script = "set pagination off\nset language c\nset scheduler-locking on\n\
         set $call = (long (*)(long, long, long, long, long)) syscall\nset $errno = (int *(*)(void)) __errno_location\n"
         .to_owned();
@@ -193,7 +195,7 @@ fn a_log_folder_that_is_removed_or_moved_and_made_anew_is_gone_on_in() {
                 if signal {
                     running.signal(Signal::SIGHUP);
                     // Any of its threads may get it; what comes before it is seen goes to the old file.
-                    sleep(Duration::from_millis(300));
+                    running.wait_idle();
                 } else {
                     // The name is looked at every second.
                     sleep(Duration::from_millis(1100));

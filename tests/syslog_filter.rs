@@ -274,6 +274,10 @@ fn more_logs_than_may_be_open() {
         }
         running.write(block);
         sleep(Duration::from_millis(100));
+        // Now in the midst of it, now when all is done.
+        if round % 2 == 0 {
+            running.wait_idle();
+        }
         most = most.max(descriptors(running.pid()));
     }
     // A file and two progress values each, and what a synchronisation or the next epoch has open for a moment.
@@ -304,20 +308,21 @@ fn a_file_changes_when_its_name_does() {
     let place = fast();
     let command = place.syslog("%Y/{host}.%H-%M");
     let mut faked = tool("faketime");
-    // Two hours in a second.
-    faked.args(["-f", "@2030-12-31 22:30:00 x7200"]).env("TZ", "UTC");
+    // An hour in two seconds, for as long as it takes to come to the next year.
+    faked.args(["-f", "@2030-12-31 20:00:00 x1800"]).env("TZ", "UTC");
     faked.arg(command.get_program()).args(command.get_args());
     let mut running = Running::start(&mut faked);
     let mut expected = Vec::new();
-    for number in 0..6 {
-        let line = format!("line {number}\n");
+    assert!(wait_for(SOON, || {
+        let line = format!("line {}\n", expected.len());
         running.write(format!("a {line}"));
         expected.extend_from_slice(line.as_bytes());
         sleep(Duration::from_millis(300));
-    }
+        place.path("log/2031").exists()
+    }));
     running.end_well();
     let files = logs(&place);
-    assert!(files.len() >= 3 && files[0].starts_with("2030/a.22-") && files.last().unwrap().starts_with("2031/a."), "{files:?}");
+    assert!(files.len() >= 3 && files[0].starts_with("2030/a.2") && files.last().unwrap().starts_with("2031/a."), "{files:?}");
     let paths: Vec<PathBuf> = files.iter().map(|file| place.path("log").join(file)).collect();
     let log = Log::open(&paths, &[secret()]);
     assert_eq!((log.text(), log.damage.len(), log.genesis.len()), (expected, 0, 1));
@@ -406,6 +411,7 @@ fn one_log_on_a_full_disk_holds_back_or_drops_for_itself() {
         running.write("full one\nok one\n");
         let (full, ok) = (place.path("log/full/log.pgp"), place.path("log/ok/log.pgp"));
         wait_for_file(&full, b"one\n");
+        wait_for_file(&ok, b"one\n");
         let ballast = disk.fill();
         // More than what is left of its last page.
         let (mut sent, line) = (b"one\n".to_vec(), format!("{}\n", "x".repeat(5000)));
@@ -415,9 +421,12 @@ fn one_log_on_a_full_disk_holds_back_or_drops_for_itself() {
         }
         running.wait_told("No space left on device");
         running.write("ok two\n");
-        sleep(Duration::from_millis(500));
-        let goes_on = Log::open(&[&ok], &[secret()]).text() == b"one\ntwo\n";
-        assert_eq!(goes_on, policy == "drop");
+        if policy == "drop" {
+            wait_for_file(&ok, b"one\ntwo\n");
+        } else {
+            sleep(Duration::from_millis(500));
+            assert_eq!(Log::open(&[&ok], &[secret()]).text(), b"one\n");
+        }
         fs::remove_file(ballast).unwrap();
         running.wait_told("the log can be written again");
         running.write("full end\n");
@@ -445,7 +454,7 @@ fn a_line_for_which_no_log_can_be_opened_is_counted_or_refused() {
     running.write(format!("full {long}\n"));
     running.wait_told("No space left on device");
     running.write("other lost\nother lost, too\n");
-    sleep(Duration::from_millis(300));
+    running.wait_idle();
     fs::remove_file(ballast).unwrap();
     running.wait_told("the log can be written again");
     running.write("other two\nfull end\n");

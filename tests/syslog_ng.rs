@@ -54,7 +54,7 @@ fn a_killed_program_costs_at_most_what_it_had_read_and_its_pipe() {
 /// With flow control the source waits, and the daemon's other destinations with it.
 #[test]
 fn a_stopped_program_holds_the_source_and_nothing_is_dropped() {
-    let stall = cases::stall(KIND, Duration::from_secs(15));
+    let stall = cases::stall(KIND, Duration::from_secs(15), false);
     assert!(!stall.replaced);
     assert_eq!(differences(&stall.sealed, 0..cases::STALL_COUNT), "");
     // So much fits into the pipe, the daemon's window and the socket.

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -17,7 +18,7 @@ use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 
 use super::load::{Load, Slow};
-use super::tools::{tool, wait_for};
+use super::tools::{SOON, tool, wait_for};
 
 /// A running server.
 pub struct Apache {
@@ -25,6 +26,8 @@ pub struct Apache {
     pub port: u16,
     dir: TempDir,
     parent: Child,
+    /// Workers of the generations before.
+    old: Mutex<BTreeSet<u32>>,
 }
 
 impl Apache {
@@ -53,7 +56,7 @@ impl Apache {
                 .process_group(0)
                 .spawn()
                 .expect("apache2 can be run");
-            let mut apache = Apache { port, dir, parent };
+            let mut apache = Apache { port, dir, parent, old: Mutex::default() };
             if apache.wait_ready() {
                 return apache;
             }
@@ -105,6 +108,13 @@ impl Apache {
         self.end(Signal::SIGWINCH);
     }
 
+    /// Waits until no worker of the generations before a reload is there any more. They go on while they have requests, and
+    /// what they log goes to the programs of their time.
+    pub fn wait_old_workers(&self) {
+        let old = self.old.lock().expect("no panic").clone();
+        assert!(wait_for(SOON, || self.workers().is_disjoint(&old)), "old workers stay:\n{}", self.errors());
+    }
+
     /// Process ids and command lines of the server's log programs, those of earlier generations included.
     pub fn programs(&self) -> Vec<(u32, String)> {
         self.group()
@@ -117,27 +127,28 @@ impl Apache {
     fn wait_ready(&mut self) -> bool {
         let pid_file = self.dir.path().join("apache2.pid");
         let mut ended = false;
-        let ready = wait_for(Duration::from_secs(20), || {
+        let ready = wait_for(SOON, || {
             ended = self.parent.try_wait().expect("own child").is_some();
             // Nothing is asked, so no line is logged; the listening socket queues what comes before the workers.
             ended || (pid_file.exists() && TcpStream::connect(("127.0.0.1", self.port)).is_ok())
         });
         assert!(ready, "apache2 neither answers nor ends:\n{}", self.errors());
-        !ended && wait_for(Duration::from_secs(20), || !self.workers().is_empty() && self.settled())
+        !ended && wait_for(SOON, || !self.workers().is_empty() && self.settled())
     }
 
     fn renew(&self, signal: Signal) {
         let before = self.workers();
+        self.old.lock().expect("no panic").extend(&before);
         kill(self.leader(), signal).expect("the parent runs");
-        let renewed = wait_for(Duration::from_secs(20), || self.workers().difference(&before).next().is_some() && self.settled());
+        let renewed = wait_for(SOON, || self.workers().difference(&before).next().is_some() && self.settled());
         assert!(renewed, "no new workers after {signal}:\n{}", self.errors());
     }
 
     fn end(&mut self, signal: Signal) {
         kill(self.leader(), signal).expect("the parent runs");
-        let ended = wait_for(Duration::from_secs(40), || self.parent.try_wait().expect("own child").is_some());
+        let ended = wait_for(SOON, || self.parent.try_wait().expect("own child").is_some());
         assert!(ended, "apache2 runs on after {signal}:\n{}", self.errors());
-        let empty = wait_for(Duration::from_secs(20), || self.group().is_empty());
+        let empty = wait_for(SOON, || self.group().is_empty());
         assert!(empty, "log programs run on after {signal}: {:?}", self.programs());
     }
 

@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::tools::wait_for;
+use super::tools::{SOON, wait_for};
 
 /// How many requests, over how many connections kept alive at the same time, at what pace.
 #[derive(Clone, Debug)]
@@ -39,9 +40,14 @@ pub struct Answers {
 impl Load {
     /// Sends all requests and returns when the last one is answered or given up.
     pub fn run(&self) -> Answers {
+        self.run_while(&AtomicBool::new(false))
+    }
+
+    /// As [`Load::run`], and goes on with more requests for as long as it is told to.
+    pub fn run_while(&self, more: &AtomicBool) -> Answers {
         let parts: Vec<Answers> = thread::scope(|scope| {
             let running: Vec<_> =
-                (0..self.connections).map(|connection| scope.spawn(move || self.one_connection(connection))).collect();
+                (0..self.connections).map(|connection| scope.spawn(move || self.one_connection(connection, more))).collect();
             running.into_iter().map(|part| part.join().expect("a client does not panic")).collect()
         });
         let mut all = Answers::default();
@@ -53,10 +59,11 @@ impl Load {
         all
     }
 
-    fn one_connection(&self, connection: usize) -> Answers {
+    fn one_connection(&self, connection: usize, more: &AtomicBool) -> Answers {
         let mut told = Answers::default();
         let mut open = None;
-        for number in (connection..self.requests).step_by(self.connections) {
+        let goes_on = |number: &usize| *number < self.requests || more.load(Ordering::Relaxed);
+        for number in (connection..).step_by(self.connections).take_while(goes_on) {
             let id = format!("{}-{number}", self.name);
             if open.is_none() {
                 open = connect(self.port);
@@ -111,6 +118,12 @@ impl Answers {
             }
         }
         told
+    }
+
+    /// Whether every request that got no answer was cut off with its connection, which was idle for the server when it closed it.
+    pub fn only_closed(&self) -> bool {
+        let closed = ["closed without an answer", "Connection reset by peer", "Broken pipe"];
+        self.unanswered.iter().all(|(_, why)| closed.iter().any(|closed| why.contains(closed)))
     }
 
     /// Counts the other's requests in.
@@ -176,17 +189,17 @@ struct Answer {
     last: bool,
 }
 
-/// A connection, tried for some seconds: a server that restarts may refuse for a moment.
+/// A connection, tried for a while: a server that restarts may refuse for a moment.
 fn connect(port: u16) -> Option<BufReader<TcpStream>> {
     let mut open = None;
-    wait_for(Duration::from_secs(5), || {
+    wait_for(SOON, || {
         open = TcpStream::connect(("127.0.0.1", port)).ok();
         open.is_some()
     });
     let stream = open?;
     // Longer than any pause a server under test is allowed, short enough to end a hanging test.
-    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
-    stream.set_write_timeout(Some(Duration::from_secs(30))).ok()?;
+    stream.set_read_timeout(Some(SOON)).ok()?;
+    stream.set_write_timeout(Some(SOON)).ok()?;
     Some(BufReader::new(stream))
 }
 

@@ -15,9 +15,8 @@ use nix::unistd::{Pid, User, chown};
 use tempfile::TempDir;
 
 use super::syslog::{libraries, unpacked};
-use super::tools::{must, run, tool, wait_for};
+use super::tools::{SOON, must, run, tool, wait_for};
 
-const LONG: Duration = Duration::from_secs(30);
 const SERVICES: &str = "\
 pickup    unix  n       -       n       60      1       pickup
 cleanup   unix  n       -       n       -       0       cleanup
@@ -96,7 +95,7 @@ impl Postfix {
                 files.expect("find can be run").stdout.is_empty()
             })
         };
-        assert!(wait_for(LONG, empty), "mail stays in the queue");
+        assert!(wait_for(SOON, empty), "mail stays in the queue");
     }
 
     /// `postfix reload`.
@@ -108,7 +107,7 @@ impl Postfix {
     pub fn stop(self) {
         let master = self.master().expect("it runs");
         self.control("stop").unwrap_or_else(|told| panic!("{told}"));
-        assert!(wait_for(LONG, || !Path::new(&format!("/proc/{master}")).exists()), "it runs on");
+        assert!(wait_for(SOON, || !Path::new(&format!("/proc/{master}")).exists()), "it runs on");
     }
 
     fn control(&self, what: &str) -> Result<Vec<u8>, String> {

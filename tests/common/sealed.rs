@@ -12,7 +12,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -24,10 +23,8 @@ use sealedlog::record::open::{Seal, Whereabouts};
 use tempfile::TempDir;
 
 use super::keys::PASSPHRASE;
-use super::tools::wait_for;
-
-/// How long anything may take that is not meant to wait.
-pub const SOON: Duration = Duration::from_secs(20);
+pub use super::tools::SOON;
+use super::tools::{catches, wait_for, wait_idle};
 
 /// A folder with a key folder, a log folder, and places for state and progress.
 pub struct Place {
@@ -233,6 +230,17 @@ impl Running {
     /// Waits until it has told this.
     pub fn wait_told(&self, text: &str) {
         assert!(wait_for(SOON, || self.told().contains(text)), "it did not tell {text:?} but {:?}", self.told());
+    }
+
+    /// Waits until it has done all that there is to do, and waits for more itself.
+    pub fn wait_idle(&self) {
+        wait_idle(self.pid());
+    }
+
+    /// Waits until signals that come while it is set up do not end it any more.
+    pub fn wait_signals(&self) {
+        let caught = || [Signal::SIGTERM, Signal::SIGHUP].iter().all(|signal| catches(self.pid(), *signal));
+        assert!(wait_for(SOON, caught), "it does not handle signals");
     }
 
     /// Whether it still runs.
@@ -448,25 +456,36 @@ impl Log {
 #[derive(Default)]
 struct Chains {
     keys: HashMap<(StreamId, u64), EpochKey>,
+    /// Of each stream, the first epoch that is not looked for yet, and its chain key.
+    next: HashMap<StreamId, (u64, ChainKey)>,
     /// The first four bytes of the locator, which is what all profiles have.
     slots: HashMap<[u8; 4], Vec<(StreamId, u64, u32)>>,
 }
 
 impl Chains {
-    /// So many epochs of a stream are looked for.
-    const EPOCHS: u64 = 400;
+    /// So many more epochs of each stream are looked for where a record has no place: the slower lines are sealed, the
+    /// smaller and the more they are.
+    const MORE: u64 = 400;
+    /// So many are looked for at most.
+    const MOST: u64 = 8 * Self::MORE;
 
     fn add_stream(&mut self, stream: StreamId, first: &[u8; 32], slots: u32) {
-        if self.keys.contains_key(&(stream, 0)) {
+        if self.next.contains_key(&stream) {
             return;
         }
-        let mut chain = ChainKey::from_bytes(*first);
-        for epoch in 0..Self::EPOCHS {
+        self.next.insert(stream, (0, ChainKey::from_bytes(*first)));
+        self.add_epochs(stream);
+        self.add_slots(stream, 0, slots);
+    }
+
+    fn add_epochs(&mut self, stream: StreamId) {
+        let (first, mut chain) = self.next.remove(&stream).expect("it was added");
+        for epoch in first..first + Self::MORE {
             self.keys.insert((stream, epoch), chain.epoch_key());
             self.add(stream, epoch, 0..1);
             chain = chain.next();
         }
-        self.add_slots(stream, 0, slots);
+        self.next.insert(stream, (first + Self::MORE, chain));
     }
 
     fn add_slots(&mut self, stream: StreamId, epoch: u64, slots: u32) {
@@ -481,7 +500,20 @@ impl Chains {
         }
     }
 
-    fn place(&self, record: &Record) -> Option<((StreamId, u64, u32), Kind)> {
+    fn place(&mut self, record: &Record) -> Option<((StreamId, u64, u32), Kind)> {
+        loop {
+            if let Some(place) = self.known_place(record) {
+                return Some(place);
+            }
+            let more: Vec<_> = self.next.iter().filter(|(_, next)| next.0 < Self::MOST).map(|(stream, _)| *stream).collect();
+            if more.is_empty() {
+                return None;
+            }
+            more.into_iter().for_each(|stream| self.add_epochs(stream));
+        }
+    }
+
+    fn known_place(&self, record: &Record) -> Option<((StreamId, u64, u32), Kind)> {
         let prefix = match record.opened.locator()? {
             Whereabouts::Locator(locator) => *locator.first_chunk()?,
             Whereabouts::Prefix(prefix) => prefix,

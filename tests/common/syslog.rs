@@ -19,7 +19,8 @@ use tempfile::TempDir;
 
 use super::tools::wait_for;
 
-const LONG: Duration = Duration::from_secs(30);
+/// Less than the minute after which syslog-ng starts a program again that has ended, unless it is told otherwise.
+const LONG: Duration = Duration::from_secs(50);
 
 /// Which daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl Daemon {
         let ready = wait_for(LONG, || {
             ended = child.try_wait().expect("own child").is_some();
             let local = || UnixDatagram::unbound().is_ok_and(|client| client.connect(&socket).is_ok());
-            ended || (local() && TcpStream::connect(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_err())
+            ended || (local() && TcpStream::connect(("127.0.0.1", port)).is_ok() && has_udp(port))
         });
         self.child = Some(child);
         assert!(ready || self.told().contains("in use"), "{:?} neither listens nor ends:\n{}", self.kind, self.told());
@@ -209,6 +210,11 @@ pub fn differences(found: &[usize], wanted: std::ops::Range<usize>) -> String {
 /// Sends a signal to a process that is there.
 pub fn signal(process: u32, signal: Signal) {
     kill(Pid::from_raw(process as i32), signal).expect("it runs");
+}
+
+/// Whether somebody has this UDP port. To ask by taking it could keep the daemon from it.
+fn has_udp(port: u16) -> bool {
+    fs::read_to_string("/proc/net/udp").expect("readable").contains(&format!(" 0100007F:{port:04X} "))
 }
 
 /// A socket at another address of loopback: a sender that is not this host.

@@ -12,9 +12,8 @@ use nix::sys::signal::Signal;
 
 use super::site::{Audit, SYSLOG, Site};
 use super::syslog::{Daemon, Kind, differences, message, numbers, signal, udp_from};
-use super::tools::wait_for;
+use super::tools::{SOON, away_from_midnight, wait_for};
 
-const LONG: Duration = Duration::from_secs(60);
 const USER: u8 = 1;
 const MAIL: u8 = 2;
 const AUTH: u8 = 4;
@@ -30,6 +29,8 @@ pub struct Server {
 impl Server {
     /// With the daemon's snippet.
     pub fn start(kind: Kind) -> Server {
+        // Files are named after the day.
+        away_from_midnight();
         let site = Site::new();
         let daemon = Daemon::start(kind, &site.snippet(kind.snippet(), SYSLOG));
         Server { site, daemon }
@@ -50,17 +51,23 @@ impl Server {
         }
     }
 
+    /// As [`Server::send`], from 0 on and with a short rest now and then, until it is enough; returns how many those were.
+    fn send_until(&self, enough: &AtomicBool) -> usize {
+        let parts = (0..).step_by(1000).take_while(|_| !enough.load(Ordering::Relaxed));
+        parts.map(|part| self.send(part..part + 1000, Some((20, Duration::from_millis(1))))).count() * 1000
+    }
+
     /// Waits until the daemon's own plain-text file has so many messages of [`Server::send`].
     pub fn wait_plain(&self, count: usize) {
         // Tags are no part of that file.
         let marker = b"#0";
         let there = || memchr::memmem::find_iter(&self.daemon.plain(), marker).count() >= count;
-        assert!(wait_for(LONG, there), "{}", self.daemon.told());
+        assert!(wait_for(SOON, there), "{}", self.daemon.told());
     }
 
     /// Waits until a log has a sealed file.
     pub fn wait_sealed(&self) {
-        assert!(wait_for(LONG, || !self.site.files().is_empty()), "{}", self.daemon.told());
+        assert!(wait_for(SOON, || !self.site.files().is_empty()), "{}", self.daemon.told());
     }
 
     /// The text of one of this host's own logs.
@@ -132,9 +139,9 @@ pub fn senders_and_facilities(kind: Kind) {
 /// Reloads, signals to every process, a file renamed, a stop and a start: every line once, in order.
 pub fn reload_rename_restart_and_stop(kind: Kind) {
     let mut server = Server::start(kind);
-    let count = 30_000;
-    let first = thread::scope(|scope| {
-        let sending = scope.spawn(|| server.send(0..count, Some((20, Duration::from_millis(1)))));
+    let enough = AtomicBool::new(false);
+    let (first, count) = thread::scope(|scope| {
+        let sending = scope.spawn(|| server.send_until(&enough));
         server.wait_sealed();
         let first = server.daemon.filter();
         for step in 0..3 {
@@ -148,9 +155,9 @@ pub fn reload_rename_restart_and_stop(kind: Kind) {
             }
             server.daemon.hang_up_all();
         }
-        assert!(!sending.is_finished(), "all of it happened while messages came");
-        sending.join().unwrap();
-        first
+        // All of it happened while messages came.
+        enough.store(true, Ordering::Relaxed);
+        (first, sending.join().unwrap())
     });
     assert_eq!(server.daemon.filter(), first, "the program lives over reloads and SIGHUP");
     server.wait_plain(count);
@@ -200,7 +207,7 @@ pub fn stop_at_work(kind: Kind) {
 pub struct Stall {
     /// Messages sent before and while the program was stopped; the sender waits when the daemon does.
     pub sent: usize,
-    /// How many the daemon's other destination had when the stall was over.
+    /// How many more the daemon's other destination had when the stall was over than when it began.
     pub other: usize,
     /// Whether the daemon replaced the program meanwhile.
     pub replaced: bool,
@@ -211,8 +218,9 @@ pub struct Stall {
 /// Messages of [`stall`].
 pub const STALL_COUNT: usize = 40_000;
 
-/// A program that is stopped for a while, with messages coming all the time.
-pub fn stall(kind: Kind, time: Duration) -> Stall {
+/// A program that is stopped for a while, and until it has been replaced where that is asked for, with messages coming all
+/// the time.
+pub fn stall(kind: Kind, time: Duration, until_replaced: bool) -> Stall {
     let mut server = Server::start(kind);
     let count = STALL_COUNT;
     let sent = AtomicUsize::new(0);
@@ -225,10 +233,13 @@ pub fn stall(kind: Kind, time: Duration) -> Stall {
         });
         server.wait_sealed();
         let filter = server.daemon.filter();
+        let plain = || memchr::memmem::find_iter(&server.daemon.plain(), b"#0").count();
         signal(filter, Signal::SIGSTOP);
+        let before = plain();
         thread::sleep(time);
-        let other = memchr::memmem::find_iter(&server.daemon.plain(), b"#0").count();
-        let replaced = !server.daemon.filters().contains(&filter);
+        let other = plain() - before;
+        let is_replaced = || !server.daemon.filters().contains(&filter);
+        let replaced = if until_replaced { wait_for(SOON, is_replaced) } else { is_replaced() };
         let sent = sent.load(Ordering::Relaxed);
         if !replaced {
             signal(filter, Signal::SIGCONT);
@@ -254,10 +265,7 @@ impl Server {
         let mut killed = BTreeSet::new();
         let enough = AtomicBool::new(false);
         let count = thread::scope(|scope| {
-            let sending = scope.spawn(|| {
-                let parts = (0..).step_by(1000).take_while(|_| !enough.load(Ordering::Relaxed));
-                parts.map(|part| self.send(part..part + 1000, Some((20, Duration::from_millis(1))))).count() * 1000
-            });
+            let sending = scope.spawn(|| self.send_until(&enough));
             self.wait_sealed();
             while killed.len() < times {
                 thread::sleep(Duration::from_millis(300));
@@ -267,13 +275,16 @@ impl Server {
                 }
             }
             // Until the last one has been replaced: what is sent before may be lost with its pipe.
-            thread::sleep(Duration::from_secs(2));
+            assert!(wait_for(SOON, || !killed.contains(&self.daemon.filter())), "{}", self.daemon.told());
+            thread::sleep(Duration::from_secs(1));
             enough.store(true, Ordering::Relaxed);
             sending.join().unwrap()
         });
         self.wait_plain(count);
         self.daemon.filter();
-        assert!(begin.elapsed() < Duration::from_secs(40), "it goes on soon after a kill");
+        // Not after a minute each time.
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(30 * times as u64), "it goes on soon after a kill: {took:?}");
         self.daemon.stop();
         (count, self.sealed(), self.site.verify())
     }

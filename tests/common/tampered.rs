@@ -214,7 +214,8 @@ pub fn killed(log: &mut Log, lines: &[Vec<u8>]) {
     let expected = before + lines.concat().len() as u64 + 190 * lines.len() as u64;
     let file = log.folder.path().join("x.log.pgp");
     let written = || fs::metadata(&file).is_ok_and(|metadata| metadata.len() > expected);
-    assert!(super::tools::wait_for(Duration::from_secs(10), written), "{:?} of {expected}", fs::metadata(&file));
+    assert!(super::tools::wait_for(super::tools::SOON, written), "{:?} of {expected}", fs::metadata(&file));
+    super::tools::wait_idle(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
     log.reread("x.log");
