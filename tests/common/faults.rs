@@ -194,7 +194,7 @@ pub const SCENARIOS: &[Scenario] = &[
         program: Program::Syslog(&["--use-transactions"]),
         begun: true,
         from_read: 1,
-        steps: &[Step::Lines(4), Step::Move, Step::Lines(3)],
+        steps: &[Step::Lines(3), Step::Move, Step::Lines(2)],
     },
     // Each line closes the log of the other host, within the transaction.
     Scenario {

@@ -16,8 +16,10 @@ use crate::common::sealed::{SOON, names};
 use crate::common::strace::{Call, Target, parse};
 use crate::common::tools::{tool, wait_for};
 
-/// How long a step may take that waits for the filter; one that cannot write tries again after a second.
+/// How long a step waits for what a fault may prevent; a filter that cannot write tries again after a second.
 const STEP: Duration = Duration::from_secs(4);
+/// How long it waits for what must come, however busy the machine is.
+const SURELY: Duration = SOON.saturating_mul(3);
 
 /// A run that is under way.
 pub(super) struct Drive<'a> {
@@ -91,8 +93,7 @@ impl<'a> Drive<'a> {
             }
         }
         self.input = None;
-        let limit = SOON;
-        wait_for(limit, || self.ended());
+        wait_for(SURELY, || self.ended());
         if self.status.is_none() {
             // By its id: strace would leave it behind.
             self.signal(Signal::SIGKILL);
@@ -182,7 +183,7 @@ impl<'a> Drive<'a> {
                 // Its tracer's id stands there once it is attached.
                 let status = format!("/proc/{pid}/status");
                 let attached = || fs::read_to_string(&status).is_ok_and(|status| !status.contains("TracerPid:\t0\n"));
-                wait_for(STEP, || attached() && trace.exists());
+                wait_for(SURELY, || attached() && trace.exists());
                 sleep(Duration::from_millis(50));
             }
             Step::Terminate => self.signal(Signal::SIGTERM),
@@ -204,12 +205,12 @@ impl<'a> Drive<'a> {
             let file = self.bench.place.path("").join(self.bench.scenario.program.file(""));
             let length = || fs::metadata(&file).map_or(0, |metadata| metadata.len());
             // Each record is longer than its line.
-            wait_for(STEP, || length() > 2 * self.sent as u64);
+            wait_for(SURELY, || length() > 2 * self.sent as u64);
             self.unseen += text.len();
             return;
         }
         let input = self.bench.place.path("in");
-        wait_for(STEP, || {
+        wait_for(SURELY, || {
             let calls = self.calls();
             let read = calls.iter().filter(|call| call.name == "read" && call.path.as_ref() == Some(&input));
             let bytes: usize = read.filter_map(|call| usize::try_from(call.result?).ok()).sum();
@@ -252,11 +253,13 @@ impl<'a> Drive<'a> {
     fn say(&mut self, text: &str) -> Option<String> {
         self.send(text);
         let mut answer = None;
-        wait_for(SOON, || {
-            let next = self.exchange.as_ref().expect("it answers").next();
-            let none_comes = next.is_err() || answer_was_lost(&self.calls(), &self.fault);
-            answer = next.unwrap_or_default();
-            answer.is_some() || none_comes
+        wait_for(SURELY, || match self.exchange.as_ref().expect("it answers").next() {
+            Ok(None) => answer_was_lost(&self.calls(), &self.fault),
+            // An error: it has ended.
+            next => {
+                answer = next.unwrap_or_default();
+                true
+            }
         });
         if answer.is_none() {
             self.exchange.as_mut().expect("it answers").unanswered = Some(text.to_owned());

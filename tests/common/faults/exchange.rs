@@ -110,7 +110,8 @@ impl Exchange {
         for (end, _) in ends.iter().zip(&self.commits).filter(|(_, answer)| *answer == "OK") {
             let begin = begins.iter().rev().find(|begin| *begin < end).expect("each has a beginning");
             let answer = (end + 1..calls.len()).find(|at| is_answer(&calls[*at]) || is_read(&calls[*at])).unwrap_or(calls.len());
-            for (at, written) in calls.iter().enumerate().take(answer).skip(*begin) {
+            // Not what is written between transactions, where a file was moved away.
+            for (at, written) in calls.iter().enumerate().take(*end).skip(*begin) {
                 let in_log = written.path.as_ref().is_some_and(|path| path.starts_with(&log));
                 if written.name != "write" || !in_log || written.result.is_none_or(|bytes| bytes <= 0) {
                     continue;
