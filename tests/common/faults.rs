@@ -60,7 +60,7 @@ impl Display for Fault {
 /// One thing that happens to a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// So many lines come, in turn for each log, and are read; in a transaction, where the filter answers.
+    /// So many lines come, in turn for each log, and are taken; in a transaction, where the filter answers.
     Lines(usize),
     /// The files are moved away, and SIGHUP sent.
     Move,
@@ -122,6 +122,17 @@ fn with_field(host: &str, body: &str) -> String {
     if host.is_empty() { body.to_owned() } else { format!("{host} {body}") }
 }
 
+/// Where in a run the calls begin that are let fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// At its start.
+    Start,
+    /// Where it first reads.
+    Read,
+    /// Where it waits after what it first read.
+    Wait,
+}
+
 /// A run of a filter.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -131,69 +142,69 @@ pub struct Scenario {
     pub program: Program,
     /// A run came before, so that the stream is there.
     pub begun: bool,
-    /// Calls before this read of standard input are those of another scenario; 0: all.
-    pub from_read: usize,
+    /// Calls before that are those of another scenario.
+    pub since: Since,
     /// What happens.
     pub steps: &'static [Step],
 }
 
 /// The scenarios, which together make every call that a filter makes.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "begin", program: Program::Seal, begun: false, from_read: 0, steps: &[Step::Lines(3)] },
+    Scenario { name: "begin", program: Program::Seal, begun: false, since: Since::Start, steps: &[Step::Lines(3)] },
     Scenario {
         name: "append",
         program: Program::Seal,
         begun: true,
-        from_read: 1,
+        since: Since::Read,
         steps: &[Step::Lines(3), Step::Lines(40), Step::Lines(40)],
     },
     Scenario {
         name: "reopen",
         program: Program::Seal,
         begun: true,
-        from_read: 2,
+        since: Since::Wait,
         steps: &[Step::Lines(3), Step::Move, Step::Lines(3)],
     },
     Scenario {
         name: "keys",
         program: Program::Seal,
         begun: true,
-        from_read: 2,
+        since: Since::Wait,
         steps: &[Step::Lines(3), Step::Key, Step::Lines(3)],
     },
     Scenario {
         name: "ahead",
         program: Program::Seal,
         begun: true,
-        from_read: 0,
+        since: Since::Start,
         steps: &[Step::Lines(20), Step::Attach, Step::Lines(20), Step::Lines(40), Step::Terminate],
     },
     Scenario {
         name: "size",
         program: Program::Apache(&["--when-full", "block", "x.%H%M%S.log", "2K"]),
         begun: true,
-        from_read: 1,
+        since: Since::Read,
         steps: &[Step::Lines(12), Step::Second, Step::Lines(3)],
     },
     Scenario {
         name: "drop",
         program: Program::Apache(&["x.log"]),
         begun: false,
-        from_read: 1,
+        since: Since::Read,
         steps: &[Step::Lines(3), Step::Lines(40)],
     },
     Scenario {
         name: "routes",
         program: Program::Syslog(&[]),
         begun: true,
-        from_read: 1,
+        since: Since::Wait,
         steps: &[Step::Lines(4), Step::Move, Step::Lines(4)],
     },
     Scenario {
         name: "commit",
         program: Program::Syslog(&["--use-transactions"]),
         begun: true,
-        from_read: 1,
+        since: Since::Read,
         steps: &[Step::Lines(3), Step::Move, Step::Lines(2)],
     },
     // Each line closes the log of the other host, within the transaction.
@@ -201,7 +212,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "closed",
         program: Program::Syslog(&["--use-transactions", "--max-open", "1"]),
         begun: false,
-        from_read: 0,
+        since: Since::Start,
         steps: &[Step::Lines(3)],
     },
 ];
@@ -369,16 +380,24 @@ impl Bench {
         let untrue = self.judge(&run);
         assert!(untrue.is_empty(), "{}: without a fault: {untrue:?}", self.scenario.name);
         let input = self.place.path("in");
-        let is_input = |call: &Call| call.name == "read" && call.path.as_ref() == Some(&input);
+        let first = run.calls[0].thread;
+        let after = |at: usize, holds: &dyn Fn(&Call) -> bool| {
+            let later = run.calls.iter().enumerate().skip(at);
+            later.filter(|(_, call)| call.thread == first).find(|(_, call)| holds(call)).expect("it comes to that").0
+        };
         let began = run.calls.iter().position(|call| call.arguments.starts_with("PR_SET_DUMPABLE")).unwrap_or(0);
-        let from = match self.scenario.from_read {
-            0 => began,
-            read => run.calls.iter().enumerate().filter(|(_, call)| is_input(call)).nth(read - 1).expect("it reads").0,
+        let read = || after(0, &|call| call.name == "read" && call.path.as_ref() == Some(&input));
+        let from = match self.scenario.since {
+            Since::Start => began,
+            Since::Read => read(),
+            Since::Wait => after(read(), &|call| call.name == "ppoll"),
         };
         let mut targets = Target::all(&run.calls, from, |path| self.role(path));
+        // The others' logs have the same.
+        let others: Vec<_> = self.logs.iter().skip(1).flat_map(|log| self.parts(log)).map(|(_, role)| role).collect();
+        targets.retain(|target| target.path.as_ref().is_none_or(|path| !others.iter().any(|other| path.contains(other))));
         // What the system's own libraries open, how a thread is called; the standard library ends a program where a hash
         // table has no randomness, which does not come to pass, or a thread no memory for its second stack.
-        let first = run.calls[0].thread;
         let foreign = |call: &&Call| {
             let stack = call.name == "mmap" && call.thread != first && call.arguments.contains("MAP_STACK");
             let foreign = call.path.as_ref().is_some_and(|path| path.starts_with("/usr") || path.starts_with("/etc"));
@@ -414,12 +433,19 @@ impl Bench {
     }
 
     /// Parts of paths that are others in each place, and what they are called instead.
-    fn names(&self) -> Vec<(&str, String)> {
-        let names = self.logs.iter().flat_map(|log| {
-            let (folder, stream) = (format!("{FOLDER}{}", log.host), format!("{STREAM}{}", log.host));
-            [Some((&log.folder[..], folder)), log.stream.as_deref().map(|name| (name, stream))]
-        });
-        names.flatten().collect()
+    fn names(&self) -> Vec<(String, String)> {
+        self.logs.iter().flat_map(|log| self.parts(log)).collect()
+    }
+
+    /// As [`Bench::names`], of one log.
+    fn parts(&self, log: &OneLog) -> Vec<(String, String)> {
+        let host = log.host;
+        let mut parts = vec![(log.folder.clone(), format!("{FOLDER}{host}"))];
+        parts.extend(log.stream.iter().map(|stream| (stream.clone(), format!("{STREAM}{host}"))));
+        if !host.is_empty() {
+            parts.push((format!("log/{host}"), format!("log/{host}")));
+        }
+        parts
     }
 
     /// The files of a log, in order.

@@ -196,7 +196,7 @@ impl<'a> Drive<'a> {
         let _ = self.input.as_mut().expect("still open").write_all(text.as_bytes());
     }
 
-    /// Lines that nobody answers.
+    /// Lines that nobody answers; until they are stored.
     fn lines(&mut self, lines: &[(&'static str, String)]) {
         let text: String = lines.iter().map(|(host, body)| with_field(host, body)).collect();
         self.lines.extend(lines.iter().map(|(host, body)| Line { host, body: body.clone(), answered: false }));
@@ -212,9 +212,11 @@ impl<'a> Drive<'a> {
         let input = self.bench.place.path("in");
         wait_for(SURELY, || {
             let calls = self.calls();
-            let read = calls.iter().filter(|call| call.name == "read" && call.path.as_ref() == Some(&input));
-            let bytes: usize = read.filter_map(|call| usize::try_from(call.result?).ok()).sum();
-            bytes + self.unseen >= self.sent || self.ended()
+            let read = |call: &&Call| call.name == "read" && call.path.as_ref() == Some(&input);
+            let bytes: usize = calls.iter().filter(read).filter_map(|call| usize::try_from(call.result?).ok()).sum();
+            // It waits for more: they are in the file, if they can be.
+            let mut later = calls.iter().rev().take_while(|call| !read(call));
+            (bytes + self.unseen >= self.sent && later.any(|call| call.name == "ppoll")) || self.ended()
         });
     }
 
