@@ -21,6 +21,8 @@ pub struct Call {
     pub result: Option<i64>,
     /// strace made it fail.
     pub injected: bool,
+    /// How many calls had begun when it returned; `None` where it did not.
+    pub returned: Option<usize>,
 }
 
 /// The calls of a trace that `strace -f -y -o` wrote, in the order in which they began.
@@ -38,6 +40,8 @@ pub fn parse(trace: &str) -> Vec<Call> {
             if let Some(at) = unfinished.remove(&thread) {
                 calls[at].result = result(resumed);
                 calls[at].injected |= resumed.contains("(INJECTED)");
+                calls[at].arguments.push_str(resumed);
+                calls[at].returned = Some(calls.len());
             }
             continue;
         }
@@ -45,6 +49,7 @@ pub fn parse(trace: &str) -> Vec<Call> {
         if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
             continue;
         }
+        let is_unfinished = arguments.contains("<unfinished ...>");
         let call = Call {
             thread,
             name: name.to_owned(),
@@ -52,8 +57,9 @@ pub fn parse(trace: &str) -> Vec<Call> {
             arguments: arguments.to_owned(),
             result: result(arguments),
             injected: arguments.contains("(INJECTED)"),
+            returned: (!is_unfinished).then_some(calls.len() + 1),
         };
-        if arguments.contains("<unfinished ...>") {
+        if is_unfinished {
             unfinished.insert(thread, calls.len());
         }
         calls.push(call);
@@ -138,6 +144,7 @@ fn traces_are_understood() {
         (7, "read", "/a/in", None, false),
     ];
     assert_eq!(seen, expected);
+    assert_eq!(calls.iter().map(|call| call.returned).collect::<Vec<_>>(), [Some(1), Some(2), Some(4), Some(4), None]);
     let targets = Target::all(&calls, 1, |path| path.ends_with("log").then(|| "log".to_owned()));
     let log = Some("log".to_owned());
     let target = |name: &str, path: &Option<String>, when| Target { name: name.to_owned(), path: path.clone(), when };
