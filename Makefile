@@ -27,7 +27,7 @@ test: setup ## format, lints, documentation, all tests
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(CARGO) test $(FEATURES)
 
-fault: setup ## every system call of the filters fails once (half an hour); FAULT=reopen/ only those, KEEP=DIR keeps the bad
+fault: setup ## every system call of the filters fails once (an hour or more); FAULT=reopen/ only those, KEEP=DIR keeps the bad
 	@FAULT="$(FAULT)" KEEP="$(KEEP)" scripts/fault.sh
 
 bench: setup ## speed, side by side with other tools (half an hour); writes docs/performance; LOG=FILE your own lines, ONLY=NAME some rows

@@ -217,9 +217,12 @@ fn check_folder(folder: &Path) -> Result<(), TargetError> {
 }
 
 fn canonical(folder: &Path) -> Result<PathBuf, TargetError> {
-    fs::canonicalize(folder)
-        .or_else(|_| std::path::absolute(folder))
-        .map_err(|source| TargetError::Folder { folder: folder.to_owned(), source })
+    let found = match fs::canonicalize(folder) {
+        // It may be made later. Any other name of a folder that is there would be that of another log.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::path::absolute(folder),
+        found => found,
+    };
+    found.map_err(|source| TargetError::Folder { folder: folder.to_owned(), source })
 }
 
 fn check_file(path: &Path) -> Result<(), TargetError> {

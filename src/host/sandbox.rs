@@ -19,13 +19,15 @@
 mod seccomp;
 
 use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
+use thiserror::Error;
 
 /// The newest kernel interface that this was tried with.
 const TRIED: ABI = ABI::V7;
@@ -41,12 +43,23 @@ pub struct Sandbox {
     links: bool,
     /// A folder that cannot be let within reach without too much else.
     too_much: Option<PathBuf>,
+    /// What should be within reach and cannot be looked at: without its rule it would be out of reach for good.
+    unknown: Option<LandlockError>,
+}
+
+/// Why there is no Landlock.
+#[derive(Debug, Error)]
+enum LandlockError {
+    #[error("{}: {source}", path.display())]
+    Path { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Ruleset(#[from] RulesetError),
 }
 
 impl Sandbox {
     /// Keys in a file or in a folder can be read, and where links in the folder lead to now.
     pub fn keys(&mut self, path: &Path) {
-        let Ok(path) = fs::canonicalize(path) else { return };
+        let Some(path) = self.resolve(path) else { return };
         let is_file = path.is_file();
         let links = if is_file { None } else { fs::read_dir(&path).ok() };
         for link in links.into_iter().flatten().flatten() {
@@ -66,7 +79,7 @@ impl Sandbox {
     /// Files and folders can be made below `folder`, appended to, and with `truncates` emptied.
     pub fn logs(&mut self, folder: &Path, truncates: bool) {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let Some((at, there)) = folder.ancestors().find_map(|at| Some((at, fs::canonicalize(at).ok()?))) else { return };
+        let Some((at, there)) = folder.ancestors().find_map(|at| Some((at, self.resolve(at)?))) else { return };
         let rule = if at == folder {
             parent(&there).unwrap_or(there)
         } else if belongs_to_system(&there) {
@@ -85,7 +98,7 @@ impl Sandbox {
     /// A file of this name can be made and removed, as a link to one of the logs.
     pub fn link(&mut self, link: &Path) {
         let folder = link.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Ok(folder) = fs::canonicalize(folder) {
+        if let Some(folder) = self.resolve(folder) {
             self.links = true;
             self.rules.push((folder, AccessFs::MakeReg | AccessFs::RemoveFile));
         }
@@ -98,6 +111,18 @@ impl Sandbox {
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         let rights = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | MakeReg | MakeDir | RemoveFile | Truncate});
         self.rules.push((folder.to_owned(), rights));
+    }
+
+    /// Where a path leads to; `None` where nothing is there.
+    fn resolve(&mut self, path: &Path) -> Option<PathBuf> {
+        match fs::canonicalize(path) {
+            Ok(there) => Some(there),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => {
+                self.unknown.get_or_insert(LandlockError::Path { path: path.to_owned(), source });
+                None
+            }
+        }
     }
 
     /// Enters it, for good. What could not be had, in words for a warning; nothing where all is well.
@@ -120,7 +145,10 @@ impl Sandbox {
         lacks
     }
 
-    fn restrict_files(self) -> Result<RulesetStatus, RulesetError> {
+    fn restrict_files(self) -> Result<RulesetStatus, LandlockError> {
+        if let Some(error) = self.unknown {
+            return Err(error);
+        }
         let mut ruleset = Ruleset::default();
         if self.links {
             // Kernels without this right allow no such link at all.
@@ -136,9 +164,12 @@ impl Sandbox {
             if self.links {
                 rights |= AccessFs::Refer;
             }
-            // What is not there needs no rule.
-            if let Ok(folder) = PathFd::new(path) {
-                ruleset = ruleset.add_rule(PathBeneath::new(folder, rights))?;
+            match PathFd::new(&path) {
+                Ok(folder) => ruleset = ruleset.add_rule(PathBeneath::new(folder, rights))?,
+                // What is not there needs no rule.
+                Err(PathFdError::OpenCall { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(PathFdError::OpenCall { source, .. }) => return Err(LandlockError::Path { path, source }),
+                Err(error) => return Err(LandlockError::Path { path, source: io::Error::other(error) }),
             }
         }
         Ok(ruleset.restrict_self()?.ruleset)

@@ -551,8 +551,11 @@ impl Bench {
         let (before, after) = (if self.scenario.begun { "before\n" } else { "" }, "after\n");
         let stands_in = log.events().any(|event| matches!(event, Event::Genesis(genesis) if !genesis.state));
         *any_stands_in |= stands_in;
-        // Who was killed while the keys changed could not name the next stream.
-        let unlinked = killed && self.scenario.steps.contains(&Step::Key);
+        let told = |what: &str| run.stderr.contains(what);
+        let unlearned = ["lines go on being sealed to the last good keys", "the keys cannot be watched", "/notify-"];
+        let unlearned = unlearned.into_iter().any(told) && !log.events().any(|event| matches!(event, Event::Recipients(_)));
+        // Who was killed while the keys changed could not name the next stream, nor who never learned of it, and told why.
+        let unlinked = (killed || unlearned) && self.scenario.steps.contains(&Step::Key);
         // A stream that stood in to the end is not believed without its own fingerprint, so `open` leaves it out.
         let ordered = match stands_in || unlinked {
             true => String::from_utf8(log.text()).expect("tests use ASCII"),
@@ -580,7 +583,6 @@ impl Bench {
                 );
             }
         }
-        let told = |what: &str| run.stderr.contains(what);
         let progress_failed = told("cannot store progress") || told("cannot bring the log to the disk");
         for finding in verify(&files, genesis) {
             let explained = match finding.kind.as_str() {
