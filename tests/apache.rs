@@ -403,9 +403,12 @@ impl Site {
 
     /// The fingerprints that an administrator would have written down.
     fn genesis(&self) -> Vec<String> {
-        let streams = fs::read_dir(self.dir.path().join("state")).unwrap();
+        let streams = fs::read_dir(self.dir.path().join("state")).into_iter().flatten();
         streams
-            .map(|stream| must(Command::new("sha256sum").arg(stream.unwrap().path().join("genesis")), b""))
+            .map(|stream| stream.unwrap().path().join("genesis"))
+            // A stream that is just begun has none yet.
+            .filter(|genesis| genesis.is_file())
+            .map(|genesis| must(Command::new("sha256sum").arg(genesis), b""))
             .map(|told| String::from_utf8_lossy(&told[..64]).into_owned())
             .collect()
     }

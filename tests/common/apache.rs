@@ -18,7 +18,7 @@ use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 
 use super::load::{Load, Slow};
-use super::tools::{SOON, tool, wait_for};
+use super::tools::{SOON, tool, usual_umask, wait_for};
 
 /// A running server.
 pub struct Apache {
@@ -38,6 +38,7 @@ impl Apache {
     /// The log format `combined` is defined. It serves `/hello.txt` (6 bytes) and `/large.bin` (64 MiB).
     /// As root its workers run as `www-data`.
     pub fn start(directives: &[String], env: &[(&str, &str)]) -> Apache {
+        usual_umask();
         // Another process can take the free port before Apache does; then the next one is tried.
         for _ in 0..5 {
             let port = free_port();

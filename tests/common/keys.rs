@@ -18,7 +18,7 @@ use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::{Cert, Profile};
 
-use super::tools::{must, tool};
+use super::tools::{must, tool, usual_umask};
 
 /// The passphrase of every key here that has one.
 pub const PASSPHRASE: &str = "correct horse battery staple";
@@ -112,6 +112,7 @@ key!(/// ssh-keygen, RSA 4096, locked with [`PASSPHRASE`].
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
+        usual_umask();
         // Not below target/: GnuPG's socket must not have a name of more than 107 bytes.
         let folder = tempfile::Builder::new().prefix("sealedlog-keys-").tempdir().expect("a temporary folder can be made").keep();
         remove_at_exit(&folder);

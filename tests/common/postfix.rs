@@ -15,7 +15,7 @@ use nix::unistd::{Pid, User, chown};
 use tempfile::TempDir;
 
 use super::syslog::{libraries, unpacked};
-use super::tools::{SOON, must, run, tool, wait_for};
+use super::tools::{SOON, must, run, tool, usual_umask, wait_for};
 
 const SERVICES: &str = "\
 pickup    unix  n       -       n       60      1       pickup
@@ -51,6 +51,7 @@ impl Postfix {
     }
 
     fn start(lines: &str, syslog: Option<PathBuf>) -> Postfix {
+        usual_umask();
         let dir = tempfile::Builder::new().prefix("sealedlog-postfix-").tempdir().expect("a temporary folder can be made");
         let root = unpacked("postfix", "usr/sbin/postfix");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("own folder");

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::keys::PASSPHRASE;
 pub use super::tools::SOON;
-use super::tools::{catches, wait_for, wait_idle};
+use super::tools::{catches, usual_umask, wait_for, wait_idle};
 
 /// A folder with a key folder, a log folder, and places for state and progress.
 pub struct Place {
@@ -34,6 +34,7 @@ pub struct Place {
 impl Place {
     /// With the key files in the key folder.
     pub fn new<P: AsRef<Path>>(keys: &[P]) -> Place {
+        usual_umask();
         let dir = tempfile::Builder::new().prefix("sealedlog-place-").tempdir().expect("a temporary folder can be made");
         // Others than root are to reach it, too.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("own folder");

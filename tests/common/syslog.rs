@@ -198,13 +198,13 @@ pub fn numbers(text: &[u8], tag: &str) -> Vec<usize> {
 pub fn differences(found: &[usize], wanted: std::ops::Range<usize>) -> String {
     let set: std::collections::BTreeSet<usize> = found.iter().copied().collect();
     let missing: Vec<_> = wanted.clone().filter(|number| !set.contains(number)).collect();
-    let (twice, moved) = (found.len() - set.len(), found.windows(2).filter(|pair| pair[0] > pair[1]).count());
+    let (twice, moved) = (found.len() - set.len(), found.windows(2).filter(|pair| pair[0] > pair[1]).collect::<Vec<_>>());
     let foreign = set.iter().filter(|number| !wanted.contains(number)).count();
-    if missing.is_empty() && twice + moved + foreign == 0 {
+    if missing.is_empty() && twice + moved.len() + foreign == 0 {
         return String::new();
     }
-    let first = &missing[..missing.len().min(5)];
-    format!("{} missing {first:?}, {twice} twice, {moved} out of order, {foreign} unknown", missing.len())
+    let (first, steps) = (&missing[..missing.len().min(5)], &moved[..moved.len().min(5)]);
+    format!("{} missing {first:?}, {twice} twice, {} out of order {steps:?}, {foreign} unknown", missing.len(), moved.len())
 }
 
 /// Sends a signal to a process that is there.

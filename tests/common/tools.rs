@@ -63,6 +63,13 @@ pub fn must(command: &mut Command, input: &[u8]) -> Vec<u8> {
     run(command, input).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// What a new file of this process and of the programs that it starts may be to others is what most systems have it be: others
+/// read it, and do not write to it.
+pub fn usual_umask() {
+    use nix::sys::stat::{Mode, umask};
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+}
+
 /// Asks `done` every few milliseconds, and says whether it came true within `limit`.
 pub fn wait_for(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
