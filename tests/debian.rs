@@ -91,7 +91,7 @@ fn they_install_seal_upgrade_and_leave_nothing_but_what_was_sealed() {
     let after_install = system.all_written();
     assert!(after_install.contains("/usr/bin/sealedlog-syslog") && !after_install.contains("/usr/bin/sealedlog-audit"));
     assert!(system.written("/etc/sealedlog/keys.d").is_dir(), "{after_install:?}");
-    if system.run("command -v systemd-tmpfiles || true", b"") != "" {
+    if !system.run("command -v systemd-tmpfiles || true", b"").is_empty() {
         let tag = fs::read(system.written("/var/lib/sealedlog/CACHEDIR.TAG")).unwrap();
         assert_eq!(tag, b"Signature: 8a477f597d28d172789f06886806bc55\n", "as https://bford.info/cachedir has it");
     }
