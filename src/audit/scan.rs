@@ -341,8 +341,11 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         match stop.expect("nothing was cut, for a reason") {
             Cut::Repeated(len) => {
                 self.examiner.rejected(&self.buf[self.pos..]);
-                self.damage(self.pos..self.pos + len, 1, Why::NotARecord, true);
-                self.pos += len;
+                // The record that it is repeated in may begin before, where a packet that was cut short spans it.
+                let hidden = self.examiner.heads().next(&self.buf, self.pos + 1, Some(self.pos));
+                let end = hidden.map_or(self.pos + len, |hidden| hidden.min(self.pos + len));
+                self.damage(self.pos..end, 1, Why::NotARecord, true);
+                self.pos = end;
                 self.window = 1;
             }
             Cut::Malformed(why) => {
@@ -649,3 +652,6 @@ fn learn_from_next<E: Examine>(examiner: &E, flight: &mut Flight<E::Out>, behind
     };
     let _ = first(flight, from) || behind.iter_mut().any(|flight| first(flight, 0));
 }
+
+#[cfg(test)]
+mod tests;
