@@ -53,10 +53,12 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    /// Copies a file into the key folder, and returns its path there.
+    /// Copies a file into the key folder, where it appears whole, and returns its path there.
     pub fn add_key(&self, file: &Path) -> PathBuf {
-        let there = self.path("keys.d").join(file.file_name().expect("key files have names"));
-        fs::copy(file, &there).expect("key files can be copied");
+        let name = file.file_name().expect("key files have names");
+        let (new, there) = (self.dir.path().join(name), self.path("keys.d").join(name));
+        fs::copy(file, &new).expect("key files can be copied");
+        fs::rename(new, &there).expect("on one file system");
         there
     }
 
