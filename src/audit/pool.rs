@@ -1,12 +1,13 @@
 //! Threads that judge candidates while others are read, cut and weighed.
 //!
 //! Promises: what is handed out in a job comes back with it, in the order in which it was asked for; as many jobs are
-//! under way as their owner hands out, so memory is his to bound.
+//! under way as their owner hands out, so memory is his to bound. Who waits for a job does others in the meantime, so there
+//! is one thread less than there are cores: a thread too many would have the system move all of them from core to core.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 
 use super::scan::{Examine, Why};
@@ -44,6 +45,14 @@ pub struct Flight<T> {
 }
 
 impl<T> Flight<T> {
+    /// Whether the results are there.
+    pub fn has_landed(&mut self) -> bool {
+        if let Some(job) = self.under_way.as_ref().and_then(|under_way| under_way.try_recv().ok()) {
+            (self.under_way, self.job) = (None, Some(job));
+        }
+        self.job.is_some()
+    }
+
     /// Waits for the results.
     pub fn land(&mut self) -> &mut Job<T> {
         if let Some(job) = self.under_way.take() {
@@ -60,30 +69,34 @@ impl<T> Flight<T> {
 
 /// What threads wait at.
 pub struct Pool<T> {
-    jobs: Sender<(Job<T>, SyncSender<Job<T>>)>,
-    /// How many threads there are.
+    jobs: Sender<HandedOut<T>>,
+    waiting: Waiting<T>,
+    /// How many threads do them, the one that hands them out included.
     pub threads: usize,
 }
 
+/// A job, and where it is to come back.
+type HandedOut<T> = (Job<T>, SyncSender<Job<T>>);
+type Waiting<T> = Arc<Mutex<Receiver<HandedOut<T>>>>;
+
 impl<T: Send> Pool<T> {
-    /// Calls `work` with a pool of threads, one for each core, that judge with `examiner`.
+    /// Calls `work` with a pool of threads, one for each core but its own, that judge with `examiner`.
     pub fn with<E: Examine<Out = T>, R>(examiner: &E, work: impl FnOnce(&Self) -> R) -> R {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let (jobs, waiting) = channel::<(Job<T>, SyncSender<Job<T>>)>();
-        let waiting = Mutex::new(waiting);
+        let threads = thread::available_parallelism().map_or(1, usize::from).max(2);
+        let (jobs, waiting) = channel();
+        let waiting = Arc::new(Mutex::new(waiting));
         thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    // In a statement of its own, so that the lock is not held while the job is done.
-                    while let Ok((mut job, done)) = next(&waiting) {
-                        job.run(examiner);
-                        // Who asked for it may have found that it is not needed.
-                        let _ = done.send(job);
+            for _ in 1..threads {
+                let waiting = Arc::clone(&waiting);
+                scope.spawn(move || {
+                    // In a function of its own, so that the lock is not held while the job is done.
+                    while let Ok(handed_out) = next(&waiting) {
+                        run(handed_out, examiner);
                     }
                 });
             }
             // When it is dropped the threads end.
-            work(&Self { jobs, threads })
+            work(&Self { jobs, waiting, threads })
         })
     }
 
@@ -93,8 +106,25 @@ impl<T: Send> Pool<T> {
         self.jobs.send((job, done)).expect("the threads are there as long as the pool is");
         result
     }
+
+    /// Does one of the jobs that no thread has begun, if there is one.
+    pub fn help(&self, examiner: &impl Examine<Out = T>) -> bool {
+        let next = match self.waiting.try_lock() {
+            Ok(waiting) => waiting.try_recv().ok(),
+            // A thread waits for a job, so there is none; or it takes one.
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => unreachable!("no thread panics while it holds the lock"),
+        };
+        next.map(|handed_out| run(handed_out, examiner)).is_some()
+    }
 }
 
-fn next<J>(waiting: &Mutex<Receiver<J>>) -> Result<J, std::sync::mpsc::RecvError> {
+fn next<T>(waiting: &Mutex<Receiver<HandedOut<T>>>) -> Result<HandedOut<T>, RecvError> {
     waiting.lock().expect("no thread panics while it holds the lock").recv()
+}
+
+fn run<T>((mut job, done): HandedOut<T>, examiner: &impl Examine<Out = T>) {
+    job.run(examiner);
+    // Who asked for it may have found that it is not needed.
+    let _ = done.send(job);
 }

@@ -290,6 +290,10 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
     /// The oldest of what was handed out, when it is done, and where in `buf` it begins.
     fn land(&mut self) -> Option<(Flight<E::Out>, usize)> {
         let mut flight = self.flights.pop_front()?;
+        while let Some(pool) = self.pool
+            && !flight.has_landed()
+            && pool.help(self.examiner)
+        {}
         flight.land();
         self.in_flight -= flight.framed.len();
         self.window = (self.window + flight.framed.len()).min(MAX_WINDOW * self.pool.map_or(1, |pool| pool.threads));
