@@ -316,8 +316,9 @@ pub struct UsedEpoch {
 /// The beginning of a file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Segment {
-    /// The file's number in its stream, from 0.
-    pub segment: u64,
+    /// The file's number in its stream, from 0; `None` where the state did not give it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<u64>,
     /// The file before, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<SegmentBefore>,

@@ -78,12 +78,14 @@ fn injections(scenario: Scenario) -> Vec<Injection> {
     targets.into_iter().flat_map(|target| Fault::ALL.map(|fault| (scenario, target.clone(), fault))).collect()
 }
 
-/// No thread for the watcher of the keys; waiting that fails; a stream that was begun and whose genesis is in no file.
-const KNOWN: [(&str, &str); 4] = [
+/// No thread for the watcher of the keys; waiting that fails; a stream that was begun and whose genesis is in no file; a file
+/// that was given a wrong number.
+const KNOWN: [(&str, &str); 5] = [
     ("begin/clone3", ":error=EIO"),
     ("append/ppoll", ":error=EIO"),
     ("begin/fdatasync@state/", ":error=EIO"),
     ("begin/rename@state/", ":error=EIO"),
+    ("size/openat@state/FOLDER/segment", ":error=EIO"),
 ];
 
 #[test]

@@ -123,7 +123,7 @@ fn resume(progress: Vec<FoundProgress>) -> Event {
 }
 
 fn segment() -> Event {
-    Event::Segment(Segment { segment: 0, before: None, progress: Some(Vec::new()) })
+    Event::Segment(Segment { segment: Some(0), before: None, progress: Some(Vec::new()) })
 }
 
 fn live(epoch: u64, value: [u8; 32]) -> FoundProgress {
@@ -249,7 +249,8 @@ fn a_forged_next_writer_cannot_say_that_a_cut_epoch_is_whole() {
     let left = u32::try_from(records.len() - 5).unwrap();
     let used = |progress| Some(UsedEpoch { epoch: 0, used: left, progress: Hex(progress) });
     let before = |progress| SegmentBefore { name: "x".to_owned(), length: cut.len() as u64, last: used(progress) };
-    let segment = |progress| Event::Segment(Segment { segment: 1, before: Some(before(progress)), progress: Some(Vec::new()) });
+    let segment =
+        |progress| Event::Segment(Segment { segment: Some(1), before: Some(before(progress)), progress: Some(Vec::new()) });
     let mark = |progress| Event::Mark(Mark { progress });
     // It is all the same which writer he says that he is, or what time it is.
     let now = jiff::Timestamp::now();

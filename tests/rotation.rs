@@ -57,7 +57,7 @@ fn files(place: &Place) -> Vec<PathBuf> {
     files.sort_by_key(|file| {
         let log = open(std::slice::from_ref(file));
         let first = log.events().find_map(|event| match event {
-            Event::Segment(segment) => Some(segment.segment),
+            Event::Segment(segment) => segment.segment,
             _ => None,
         });
         first.expect("each file has its number")
@@ -87,7 +87,7 @@ fn check(files: &[PathBuf], text: &[u8]) -> Log {
             Content::Line(_) => panic!("{}: a line before the segment record", file.display()),
         });
         let segment = segment.expect("each file says which it is");
-        assert_eq!(segment.segment, number as u64, "{}", file.display());
+        assert_eq!(segment.segment, Some(number as u64), "{}", file.display());
         assert_eq!(segment.before.is_some(), number > 0);
         if let Some(before) = &segment.before {
             let there = &files[number - 1];

@@ -636,7 +636,7 @@ impl<'f> Written<'f> {
                 progress: census.as_deref().map(|values| self.forger.census(values)),
             })),
             Say::Segment { segment, length, census } => self.control(Event::Segment(Segment {
-                segment: u64::from(*segment),
+                segment: Some(u64::from(*segment)),
                 before: length.as_ref().map(|(length, last)| SegmentBefore {
                     name: "x".to_owned(),
                     length: u64::from(*length),

@@ -76,9 +76,9 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
                 }
                 Event::Segment(segment) => {
                     // The epoch before it may have been claimed long ahead: its time says nothing of the file.
-                    if order.segment.is_none() {
+                    if order.own.is_none() {
                         order.own = Some(control.stream);
-                        (order.segment, order.first) = (Some(segment.segment), Some(control.time));
+                        (order.segment, order.first) = (segment.segment, Some(control.time));
                     }
                 }
                 _ => {

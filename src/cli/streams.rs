@@ -125,7 +125,7 @@ fn find(args: &StreamsArgs, unreadable: &mut Vec<PathBuf>) -> Result<Vec<Log>, T
     let mut known = Vec::new();
     for folder in folders {
         let read = fs::metadata(folder.path())
-            .and_then(|metadata| process::as_owner(&metadata, || Some((folder.config()?, folder.newest_segment()?.path))));
+            .and_then(|metadata| process::as_owner(&metadata, || Some((folder.config()?, folder.newest_segment().ok()??.path))));
         match read {
             Ok(Some((config, newest))) => known.push(Log { folder, config, newest }),
             // Told with the others, so that no log is passed over in silence.

@@ -94,8 +94,8 @@ pub struct Config {
 /// The newest file of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewestSegment {
-    /// Its number, from 0.
-    pub segment: u64,
+    /// Its number, from 0; `None` behind one whose number could not be read any more.
+    pub segment: Option<u64>,
     /// Where it was made.
     pub path: PathBuf,
 }
@@ -216,8 +216,27 @@ impl StateFolder {
     }
 
     /// The newest file, if there is one.
-    pub fn newest_segment(&self) -> Option<NewestSegment> {
-        serde_json::from_slice(&read_small(&self.path.join("segment")).ok()?).ok()
+    pub fn newest_segment(&self) -> Result<Option<NewestSegment>, StateError> {
+        let path = self.path.join("segment");
+        match read_small(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|_| StateError::Damaged(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StateError::Io { what: "cannot read", path, source }),
+        }
+    }
+
+    /// The number of the file behind the newest; `None` where that one's is not known.
+    pub fn next_number(&self) -> Result<Option<u64>, StateError> {
+        match self.newest_segment() {
+            Ok(newest) => Ok(newest.map_or(Some(0), |newest| Some(newest.segment? + 1))),
+            Err(StateError::Damaged(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn store_segment(&self, segment: Option<u64>, path: PathBuf) -> Result<(), StateError> {
+        let newest = NewestSegment { segment, path };
+        self.store("segment", &serde_json::to_vec(&newest).expect("a number and a path have a form in JSON"))
     }
 
     /// Replaces a small file without secrets.
@@ -303,26 +322,28 @@ impl LockedState {
 
     /// Notes a file that is gone on in.
     pub fn note_file(&self, path: &Path) -> Result<(), StateError> {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let newest = self.folder.newest_segment();
-        if newest.as_ref().is_some_and(|newest| newest.path == path) {
-            return Ok(());
-        }
-        let newest = NewestSegment { segment: newest.map_or(0, |newest| newest.segment), path };
-        self.folder.store("segment", &serde_json::to_vec(&newest).expect("a number and a path have a form in JSON"))
+        let path = absolute(path);
+        let number = match self.folder.newest_segment() {
+            Ok(Some(newest)) if newest.path == path => return Ok(()),
+            Ok(newest) => newest.map_or(Some(0), |newest| newest.segment),
+            Err(StateError::Damaged(_)) => None,
+            Err(error) => return Err(error),
+        };
+        self.folder.store_segment(number, path)
     }
 
-    /// Notes a new file; its number.
-    pub fn next_segment(&self, path: &Path) -> Result<u64, StateError> {
-        let segment = self.folder.newest_segment().map_or(0, |newest| newest.segment + 1);
-        let newest = NewestSegment { segment, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) };
-        self.folder.store("segment", &serde_json::to_vec(&newest).expect("a number and a path have a form in JSON"))?;
-        Ok(segment)
+    /// Notes a new file, with the number that [`StateFolder::next_number`] gave it.
+    pub fn note_segment(&self, segment: Option<u64>, path: &Path) -> Result<(), StateError> {
+        self.folder.store_segment(segment, absolute(path))
     }
 
     fn error(&self, what: &'static str, source: io::Error) -> StateError {
         StateError::Io { what, path: self.folder.path.join("state"), source }
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Reads a file of the state folder, whose owner may not be a friend: nothing that waits, or never ends.
@@ -431,6 +452,31 @@ mod tests {
                 assert!(matches!(read, Err(StateError::Damaged(_))));
             }
         }
+    }
+
+    #[test]
+    fn a_file_has_a_number_only_where_the_one_before_is_known() {
+        let at = tempfile::tempdir().unwrap();
+        let folder = folder(at.path());
+        let (locked, log) = (folder.lock().unwrap(), Path::new("/var/log/x.log.pgp"));
+        assert_eq!(folder.next_number().unwrap(), Some(0));
+        locked.note_file(log).unwrap();
+        locked.note_segment(Some(6), log).unwrap();
+        assert_eq!(folder.next_number().unwrap(), Some(7));
+        let (there, aside) = (folder.path().join("segment"), folder.path().join("aside"));
+        fs::rename(&there, &aside).unwrap();
+        // It is there, and cannot be read.
+        fs::create_dir(&there).unwrap();
+        assert!(folder.next_number().is_err() && locked.note_file(log).is_err());
+        fs::remove_dir(&there).unwrap();
+        fs::rename(&aside, &there).unwrap();
+        assert_eq!(folder.next_number().unwrap(), Some(7));
+        fs::write(&there, b"{").unwrap();
+        assert!(matches!(folder.newest_segment(), Err(StateError::Damaged(path)) if path == there));
+        assert_eq!(folder.next_number().unwrap(), None);
+        locked.note_file(log).unwrap();
+        assert_eq!(folder.newest_segment().unwrap(), Some(NewestSegment { segment: None, path: log.to_owned() }));
+        assert_eq!(folder.next_number().unwrap(), None);
     }
 
     #[test]

@@ -302,16 +302,7 @@ impl Writer {
         let progress = self.take_census(claim.stream, claim.epoch);
         let event = if found.length == 0 {
             let before = self.before.take().map(|(name, length)| SegmentBefore { name, length, last: self.last_used });
-            let segment = match &self.source {
-                Some(ClaimSource::Kept(folder)) => match folder.lock().and_then(|locked| locked.next_segment(path)) {
-                    Ok(segment) => segment,
-                    Err(error) => {
-                        self.warnings.push(Warning::State(error));
-                        folder.newest_segment().map_or(0, |newest| newest.segment + 1)
-                    }
-                },
-                _ => 0,
-            };
+            let segment = self.number_file(path);
             Event::Segment(Segment { segment, before, progress })
         } else {
             self.note_file(path);
@@ -330,6 +321,23 @@ impl Writer {
         let mut genesis = Vec::new();
         framing::write(self.options.framing, &claim.genesis.record, &mut genesis);
         matches!(&self.sink, Some(Sink::File(file)) if file.begins_with(&genesis))
+    }
+
+    /// The number of a new file. Where it cannot be read the file has none: a wrong one would put it in a wrong place.
+    fn number_file(&mut self, path: &Path) -> Option<u64> {
+        let Some(ClaimSource::Kept(folder)) = &self.source else { return Some(0) };
+        let locked = folder.lock();
+        let number = folder.next_number();
+        let noted = match (&locked, &number) {
+            (Ok(locked), Ok(number)) => locked.note_segment(*number, path),
+            _ => Ok(()),
+        };
+        self.warnings.extend(noted.err().map(Warning::State));
+        self.warnings.extend(locked.err().map(Warning::State));
+        number.unwrap_or_else(|error| {
+            self.warnings.push(Warning::State(error));
+            None
+        })
     }
 
     /// Stores where the log is found, for `mark` and `restart`.
