@@ -13,7 +13,8 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nix::unistd::Gid;
 
@@ -71,6 +72,27 @@ impl Batch {
     }
 }
 
+/// The one name of a folder that logs are named by, whichever links lead there, and whether or not it is there yet.
+///
+/// # Errors
+///
+/// Where a part of it that is there cannot be looked at: with another name it would be that of another log.
+pub fn canonical_folder(folder: &Path) -> io::Result<PathBuf> {
+    let folder = std::path::absolute(folder)?;
+    for at in folder.ancestors() {
+        match fs::canonicalize(at) {
+            Ok(mut there) => {
+                // What is made later is made as a folder.
+                there.extend(folder.strip_prefix(at).expect("it is one of its ancestors"));
+                return Ok(there);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(folder)
+}
+
 /// Makes the folders of `path` that are missing below `base`, which is not made. As log files they are for the log
 /// readers' group, where that is allowed.
 ///
@@ -83,12 +105,24 @@ pub fn make_folders(base: &Path, path: &Path) -> io::Result<()> {
     for component in below {
         folder.push(component);
         match DirBuilder::new().mode(FOLDER_MODE).create(&folder) {
-            Ok(()) => drop(File::open(&folder).map(give_to_group)),
+            Ok(()) => {
+                drop(File::open(&folder).map(give_to_group));
+                sync_folder(&folder)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Brings the name of a new file or folder to the disk. Who may not read the folder above has no way to.
+fn sync_folder(new: &Path) -> io::Result<()> {
+    let above = new.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(above) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        above => above?.sync_all(),
+    }
 }
 
 /// The group of those who may read logs, where there is one. It is looked up once: in the sandbox it cannot be.
@@ -161,6 +195,28 @@ impl Appender {
 pub struct LogFile {
     out: Appender,
     path: PathBuf,
+    /// Its name is not on the disk for certain.
+    is_new: Arc<AtomicBool>,
+}
+
+/// What another thread is to bring to the disk.
+#[derive(Debug)]
+pub struct Unsynced {
+    file: File,
+    path: PathBuf,
+    is_new: Arc<AtomicBool>,
+}
+
+impl Unsynced {
+    /// Does so: the content, and the name of a new file.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        if self.is_new.load(Ordering::Relaxed) {
+            sync_folder(&self.path)?;
+            self.is_new.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
 }
 
 /// What was found when a file was opened.
@@ -175,18 +231,19 @@ pub struct Found {
 impl LogFile {
     /// Opens a file to append to, or makes it. `marks` are the beginnings of records by which a torn end is seen.
     pub fn open(path: &Path, framing: Framing, marks: &[Vec<u8>]) -> io::Result<(Self, Found)> {
-        let file = match open_append_nofollow(path, FILE_MODE, true) {
+        let (file, is_new) = match open_append_nofollow(path, FILE_MODE, true) {
             Ok(file) => {
                 give_to_group(&file);
-                file
+                (file, true)
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_append_nofollow(path, FILE_MODE, false)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (open_append_nofollow(path, FILE_MODE, false)?, false),
             Err(error) => return Err(error),
         };
         let length = file.metadata()?.len();
         let torn = if length == 0 { 0 } else { tail::torn(&File::open(path)?, length, framing, marks)? };
         let out = Appender { file, framing, ragged: torn > 0 };
-        Ok((Self { out, path: path.to_owned() }, Found { length, torn }))
+        let is_new = Arc::new(AtomicBool::new(is_new || length == 0));
+        Ok((Self { out, path: path.to_owned(), is_new }, Found { length, torn }))
     }
 
     /// Its path.
@@ -205,9 +262,9 @@ impl LogFile {
         File::open(&self.path).is_ok_and(|file| file.read_exact_at(&mut first, 0).is_ok()) && first == bytes
     }
 
-    /// A second descriptor, for another thread to bring the content to the disk with.
-    pub fn handle(&self) -> io::Result<File> {
-        self.out.file.try_clone()
+    /// For another thread to bring it to the disk.
+    pub fn unsynced(&self) -> io::Result<Unsynced> {
+        Ok(Unsynced { file: self.out.file.try_clone()?, path: self.path.clone(), is_new: Arc::clone(&self.is_new) })
     }
 
     /// Empties the file; only rotation with truncation does this.
@@ -283,6 +340,24 @@ mod tests {
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o7777, 0o750);
         assert!(make_folders(&folder.path().join("none"), &folder.path().join("none/a/log")).is_err());
         assert!(!folder.path().join("none").exists() && !path.exists());
+    }
+
+    #[test]
+    fn a_folder_has_the_same_name_before_and_after_it_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = fs::canonicalize(folder.path()).unwrap().join("there");
+        fs::create_dir(&there).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&there, &link).unwrap();
+        for name in [link.join("a/b"), link.join("a"), link.clone(), link.join("./a//b/")] {
+            let before = canonical_folder(&name).unwrap();
+            assert!(before.starts_with(&there), "{}", before.display());
+            fs::create_dir_all(&name).unwrap();
+            assert_eq!(canonical_folder(&name).unwrap().as_os_str(), before.as_os_str());
+            let _ = fs::remove_dir_all(there.join("a"));
+        }
+        fs::write(there.join("file"), "").unwrap();
+        assert!(canonical_folder(&link.join("file/a")).is_err());
     }
 
     #[test]

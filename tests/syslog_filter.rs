@@ -571,7 +571,7 @@ fn transactions_end_on_the_disk() {
     let place = fast();
     let command = place.syslog("{host}");
     let mut strace = tool("strace");
-    strace.args(["-f", "-qq", "-y", "-e", "trace=fdatasync,write", "-o"]).arg(place.path("trace"));
+    strace.args(["-f", "-qq", "-y", "-e", "trace=fdatasync,fsync,write", "-o"]).arg(place.path("trace"));
     strace.arg(command.get_program()).args(command.get_args()).arg("--use-transactions");
     let mut exchange = Exchange::start(&mut strace);
     assert_eq!(exchange.answer(), "OK");
@@ -595,11 +595,18 @@ fn transactions_end_on_the_disk() {
         assert_eq!(lines, number + 1, "an answer before the line is in its file");
     }
     assert!(!is_on_disk("a"), "this would be seen without a commit, too");
+    // The name of a file is on the disk when its folder is.
+    let names_synced = || {
+        let trace = fs::read_to_string(place.path("trace")).unwrap();
+        trace.lines().filter(|line| line.contains(" fsync(") && line.contains("/log>")).count()
+    };
     assert_eq!(exchange.say("COMMIT TRANSACTION"), "OK");
     assert!(is_on_disk("a") && is_on_disk("b"));
+    assert_eq!(names_synced(), 2);
     // The next one has only one of them.
     exchange.transaction(&["b two"]);
     assert!(is_on_disk("b"));
+    assert_eq!(names_synced(), 2, "once a file is enough");
     exchange.transaction(&[]);
     // Outside of a transaction.
     assert_eq!(exchange.say("a three"), "OK");

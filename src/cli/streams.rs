@@ -21,6 +21,7 @@ use crate::host::memory::LockedBuffer;
 use crate::host::process;
 use crate::keys;
 use crate::record::{Framing, Profile};
+use crate::segment::canonical_folder;
 use crate::stream::claim::{self, ClaimError, ClaimSource, Claimant};
 use crate::stream::state::{Config, StateFolder};
 use crate::stream::writer::WriteError;
@@ -157,7 +158,7 @@ fn find(args: &StreamsArgs, unreadable: &mut Vec<PathBuf>) -> Result<Vec<Log>, T
 /// With its folder as the filters name it.
 fn absolute(file: &Path) -> PathBuf {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (fs::canonicalize(folder), file.file_name()) {
+    match (canonical_folder(folder), file.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
         _ => std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
     }

@@ -19,7 +19,7 @@ use super::warn::Warner;
 use crate::host::sandbox::Sandbox;
 use crate::record::{Framing, Profile};
 use crate::segment::rotation::{Schedule, Segment, Truncate};
-use crate::segment::{self};
+use crate::segment::{self, canonical_folder};
 use crate::stream::Writer;
 use crate::stream::writer::WriteError;
 
@@ -217,12 +217,7 @@ fn check_folder(folder: &Path) -> Result<(), TargetError> {
 }
 
 fn canonical(folder: &Path) -> Result<PathBuf, TargetError> {
-    let found = match fs::canonicalize(folder) {
-        // It may be made later. Any other name of a folder that is there would be that of another log.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => std::path::absolute(folder),
-        found => found,
-    };
-    found.map_err(|source| TargetError::Folder { folder: folder.to_owned(), source })
+    canonical_folder(folder).map_err(|source| TargetError::Folder { folder: folder.to_owned(), source })
 }
 
 fn check_file(path: &Path) -> Result<(), TargetError> {

@@ -3,7 +3,6 @@
 //! Promises: progress on disk never says more than what is on the disk; the line path does not wait.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
@@ -11,6 +10,7 @@ use super::progress::{EpochProgress, LeftProgress};
 use super::state::StateFolder;
 use crate::chain::Progress;
 use crate::control::StreamId;
+use crate::segment::Unsynced;
 
 /// Progress on disk, which gets its file at the first synchronisation only: short epochs never have one.
 pub enum DiskProgress {
@@ -55,21 +55,21 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Brings a file to the disk; then the progress of writers that are gone and the progress of ended epochs is removed,
+    /// Brings the log to the disk; then the progress of writers that are gone and the progress of ended epochs is removed,
     /// and that of the epoch in use moved on.
     ///
     /// # Errors
     ///
     /// Where no thread can be had: nothing was done, and of the progress that was handed in the files are left.
     pub fn start(
-        file: File,
+        log: Unsynced,
         left: Vec<LeftProgress>,
         ended: Vec<EpochProgress>,
         active: Option<SyncedEpoch>,
     ) -> io::Result<Self> {
         let (stream, epoch) = active.as_ref().map_or_else(Default::default, |active| (active.stream, active.epoch));
         let thread = Builder::new().spawn(move || {
-            if let Err(error) = file.sync_data() {
+            if let Err(error) = log.sync() {
                 // What was to be removed stays, and is found by the next writer.
                 return (active.map_or(DiskProgress::Away, |active| active.disk), Err(SyncError::Log(error)));
             }

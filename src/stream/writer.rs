@@ -583,8 +583,8 @@ impl Writer {
         }
         // Whatever comes of it: not again at once.
         self.synced = clock::boottime();
-        let handle = match file.handle() {
-            Ok(handle) => handle,
+        let unsynced = match file.unsynced() {
+            Ok(unsynced) => unsynced,
             Err(error) => return self.warnings.push(Warning::Sync(error)),
         };
         self.dirty = false;
@@ -604,7 +604,7 @@ impl Writer {
             true => (mem::take(&mut self.left), mem::take(&mut self.ended_disk)),
             false => (Vec::new(), Vec::new()),
         };
-        match Sync::start(handle, left, ended, epoch) {
+        match Sync::start(unsynced, left, ended, epoch) {
             Ok(sync) => self.sync = Some(sync),
             Err(error) => self.warnings.push(Warning::Sync(error)),
         }
