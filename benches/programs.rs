@@ -75,6 +75,7 @@ const AUDIT: &str = env!("CARGO_BIN_EXE_sealedlog-audit");
 const SEQUOIA_A_LINE: &str = "--sequoia-a-line";
 const AGE_A_LINE: &str = "--age-a-line";
 const ANSWER: &str = "--answer";
+const STORE: &str = "--store";
 
 fn main() -> ExitCode {
     // cargo gives benches an option of its own.
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         [option, cert] if option == SEQUOIA_A_LINE => a_line::sequoia_a_line(cert).map(|()| true),
         [option, recipient] if option == AGE_A_LINE => a_line::age_a_line(recipient).map(|()| true),
         [option, store, ..] if option == ANSWER => daemons::answer(store).map(|()| true),
+        [option, store, ..] if option == STORE => daemons::store(store).map(|()| true),
         [] => bench(None),
         [file] if !file.starts_with('-') => bench(Some(Path::new(file))),
         _ => Err(anyhow::anyhow!("usage: programs [FILE]")),

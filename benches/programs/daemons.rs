@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sealedlog::host::file::set_pipe_size;
 
 use super::apache::{Apache, quoted};
 use super::lines::Lines;
@@ -23,13 +24,14 @@ use super::place::{Keys, Place, fresh_state, is_installed, output};
 use super::run::{Row, Run, RunOnce, Why};
 use super::steady::settled;
 use super::syslog::{children, free_port, is_filter, libraries};
-use super::{ANSWER, APACHE, AUDIT, SYSLOG};
+use super::{ANSWER, APACHE, AUDIT, STORE, SYSLOG};
 
 pub const SYSLOG_NG_SEALED: &str = "syslog-ng, program(sealedlog-syslog)";
 pub const SYSLOG_NG_PLAIN: &str = "syslog-ng, file()";
 pub const RSYSLOG_SEALED: &str = "rsyslog, omprog sealedlog-syslog";
 pub const RSYSLOG_ANSWERS: &str = "rsyslog, omprog of a program that stores";
 pub const RSYSLOG_UNCONFIRMED: &str = "rsyslog, omprog, without answers";
+pub const RSYSLOG_STORES: &str = "rsyslog, omprog, without answers, of a program that stores";
 pub const RSYSLOG_PLAIN: &str = "rsyslog, omfile";
 pub const APACHE_SEALED: &str = "Apache, sealedlog-apache (requests)";
 pub const APACHE_ROTATELOGS: &str = "Apache, rotatelogs (requests)";
@@ -37,6 +39,8 @@ pub const APACHE_ROTATELOGS: &str = "Apache, rotatelogs (requests)";
 const LONG: Duration = Duration::from_secs(20);
 /// The lines are stored when the files' length rests for so long.
 const REST: Duration = Duration::from_millis(400);
+/// What the pipe from rsyslog holds without answers, in bytes.
+const PIPE_SIZE: usize = 512 << 10;
 const LOOK: Duration = Duration::from_millis(1);
 /// Connections of `ab`.
 const CONNECTIONS: &str = "8";
@@ -50,6 +54,7 @@ pub fn rows<'a>(place: &'a Place, keys: &'a Keys, lines: u64, requests: u64) -> 
         (RSYSLOG_SEALED, Kind::Rsyslog, Way::Sealed),
         (RSYSLOG_ANSWERS, Kind::Rsyslog, Way::Answered),
         (RSYSLOG_UNCONFIRMED, Kind::Rsyslog, Way::Unconfirmed),
+        (RSYSLOG_STORES, Kind::Rsyslog, Way::Stored),
         (RSYSLOG_PLAIN, Kind::Rsyslog, Way::Plain),
     ] {
         let run: RunOnce<'a> = Box::new(move || syslog(place, keys, kind, way, lines));
@@ -150,6 +155,8 @@ enum Way {
     Sealed,
     /// As the snippet says for who does without answers.
     Unconfirmed,
+    /// The same with [`store`] as its program.
+    Stored,
     /// The snippet with [`answer`] as its program.
     Answered,
     /// The daemon itself, in plain text.
@@ -165,20 +172,16 @@ impl Way {
             snippet = snippet.replace(from, to);
             Ok(())
         };
+        // The options behind it are nothing to it.
+        let own = |option: &str| std::env::current_exe().map(|own| format!("{} {option} {}", own.display(), store.display()));
         match self {
-            Self::Unconfirmed => {
-                replace(
-                    "binary=\"/usr/bin/sealedlog-syslog --confirm-messages --use-transactions ",
-                    &format!("binary=\"{sealing} --pipe-size 524288 "),
-                )?;
+            Self::Unconfirmed | Self::Stored => {
+                let program = if self == Self::Stored { own(STORE)? } else { format!("{sealing} --pipe-size {PIPE_SIZE}") };
+                let shipped = "binary=\"/usr/bin/sealedlog-syslog --confirm-messages --use-transactions ";
+                replace(shipped, &format!("binary=\"{program} "))?;
                 replace("confirmMessages=\"on\" useTransactions=\"on\"", "confirmMessages=\"off\" useTransactions=\"off\"")?;
             }
-            Self::Answered => {
-                let own = std::env::current_exe()?;
-                // The options behind it are nothing to it.
-                let program = format!("binary=\"{} {ANSWER} {} ", own.display(), store.display());
-                replace("binary=\"/usr/bin/sealedlog-syslog ", &program)?;
-            }
+            Self::Answered => replace("binary=\"/usr/bin/sealedlog-syslog ", &format!("binary=\"{} ", own(ANSWER)?))?,
             Self::Sealed | Self::Plain => replace("/usr/bin/sealedlog-syslog ", &format!("{sealing} "))?,
         }
         Ok(snippet)
@@ -202,6 +205,20 @@ pub fn answer(store: &str) -> anyhow::Result<()> {
         line.clear();
     }
     Ok(())
+}
+
+/// The least that a program behind `omprog` does that is not to answer: what comes is written as it is.
+pub fn store(store: &str) -> anyhow::Result<()> {
+    let mut store = File::options().append(true).create(true).open(store)?;
+    let mut input = io::stdin().lock();
+    set_pipe_size(&input, PIPE_SIZE as u32)?;
+    let mut bytes = vec![0; PIPE_SIZE];
+    loop {
+        match input.read(&mut bytes)? {
+            0 => return Ok(()),
+            len => store.write_all(&bytes[..len])?,
+        }
+    }
 }
 
 /// Lines over TCP into a daemon that is running, until the last one is stored.
