@@ -1,7 +1,7 @@
 //! Reading many files as what they are: the segments of streams, in the order in which they were written.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -51,9 +51,21 @@ struct Order {
     own: Option<StreamId>,
 }
 
+/// The oldest stream that one goes back to, and when that one began.
+type Family = (StreamId, Timestamp);
+
+/// The genesis that a file begins with.
+struct Begins {
+    genesis: GenesisFingerprint,
+    /// Host and log.
+    log: (String, String),
+    /// Without state the stream may stand in for another one of its log.
+    state: bool,
+}
+
 /// Puts files into the order in which they were written, and makes their genesis records known to the verifier.
 pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) -> Result<Vec<PathBuf>, ReadError> {
-    let (mut orders, mut begins_with) = (Vec::new(), Vec::new());
+    let (mut orders, mut begins_with) = (Vec::new(), Vec::<Option<Begins>>::new());
     for path in files {
         let failed = |source| ReadError { path: path.clone(), source };
         let mut order =
@@ -68,9 +80,11 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
                 continue;
             }
             match control.event {
-                Event::Genesis(_) => {
+                Event::Genesis(event) => {
                     if order.began.is_none() {
-                        (order.began, genesis) = (Some(control.time), introduced);
+                        order.began = Some(control.time);
+                        let begins = |genesis| Begins { genesis, log: (event.host, event.log), state: event.state };
+                        genesis = introduced.map(begins);
                     }
                     order.stream.get_or_insert(control.stream);
                 }
@@ -92,11 +106,24 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
         begins_with.push(genesis);
     }
     // All that the files bring is known now.
-    let mut families: HashMap<StreamId, (StreamId, Timestamp)> = HashMap::new();
-    for (order, genesis) in orders.iter().zip(&begins_with) {
-        let ancestor = genesis.and_then(|genesis| verifier.ancestor(genesis));
+    let mut families: HashMap<StreamId, Family> = HashMap::new();
+    let mut of_logs: HashMap<&(String, String), BTreeMap<Timestamp, Family>> = HashMap::new();
+    for (order, begins) in orders.iter().zip(&begins_with) {
+        let ancestor = begins.as_ref().and_then(|begins| verifier.ancestor(begins.genesis));
         if let (Some(stream), Some(family)) = (order.stream, ancestor.or(order.stream.zip(order.began))) {
             families.entry(stream).or_insert(family);
+            if let (Some(began), Some(Begins { log, state: true, .. })) = (order.began, begins) {
+                of_logs.entry(log).or_default().insert(began, family);
+            }
+        }
+    }
+    // One that stood in may not have known for which: it goes with the one of its log that was there.
+    for (order, begins) in orders.iter().zip(&begins_with) {
+        if let (Some(stream), Some(began), Some(Begins { log, state: false, .. })) = (order.stream, order.began, begins)
+            && families.get(&stream).is_some_and(|family| family.0 == stream)
+            && let Some((_, &family)) = of_logs.get(log).and_then(|there| there.range(..began).next_back())
+        {
+            families.insert(stream, family);
         }
     }
     // A file whose genesis is damaged goes with the others of its stream.
