@@ -7,6 +7,7 @@
 pub mod apache;
 #[cfg(feature = "audit")]
 pub mod audit;
+mod doctor;
 mod filter_args;
 pub mod rotatelogs;
 pub mod sealedlog;
@@ -61,4 +62,9 @@ pub fn print(text: impl Display) -> Outcome {
         }
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// For a terminal: labels of keys and names of files are whatever somebody wrote.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod file;
 pub mod helper;
 pub mod memory;
+pub mod open_files;
 pub mod privileges;
 pub mod process;
 pub mod processor;

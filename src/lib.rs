@@ -12,6 +12,7 @@ pub mod host;
 pub mod identity;
 pub mod input;
 pub mod keys;
+pub mod plaintext;
 pub mod recipient;
 pub mod record;
 pub mod segment;

@@ -24,6 +24,19 @@ pub const MAX_LINE: usize = 1024 * 1024;
 /// The literal's file name of a control record in the profile `rfc9580`.
 pub const CONTROL_NAME: &[u8] = b"sealedlog";
 
+/// Whether what a file begins with, some KiB of it, looks like a record in either framing.
+pub fn begins_record(head: &[u8]) -> bool {
+    let is_record = |bytes: &[u8]| {
+        let packet = openpgp::read_header(bytes);
+        let is_pkesk = matches!(packet, Ok((openpgp::PKESK, header, _)) if matches!(bytes.get(header), Some(3 | 6)));
+        is_pkesk || bytes.starts_with(age::MAGIC)
+    };
+    let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let mut unframed = Vec::new();
+    // A line that goes on behind the head is whole groups of base64 all the same.
+    is_record(head) || framing::read_line(&line[..line.len() / 4 * 4], &mut unframed) && is_record(&unframed)
+}
+
 /// The format of a stream's records, decided by what its recipients' keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Profile {

@@ -1,7 +1,7 @@
 //! The Debian packages: built and looked at by lintian, then installed, used, upgraded and purged in a copy of this system
 //! that is thrown away: an overlay on its root, entered by chroot.
-
 #![cfg(feature = "audit")]
+#![forbid(unsafe_code)]
 
 mod common;
 

@@ -10,7 +10,7 @@ use std::path::Path;
 const LAYERS: [&[&str]; 6] = [
     &["chain", "control", "recipient", "record", "sha256"],
     &["host"],
-    &["segment", "identity"],
+    &["segment", "identity", "plaintext"],
     &["stream", "input", "keys"],
     &["audit", "filter"],
     &["cli"],

@@ -16,6 +16,9 @@ _sealedlog() {
             ",$1")
                 cmd="sealedlog"
                 ;;
+            sealedlog,doctor)
+                cmd="sealedlog__subcmd__doctor"
+                ;;
             sealedlog,keys)
                 cmd="sealedlog__subcmd__keys"
                 ;;
@@ -41,12 +44,34 @@ _sealedlog() {
 
     case "${cmd}" in
         sealedlog)
-            opts="-h -V --help --version seal keys mark restart"
+            opts="-h -V --help --version seal keys mark doctor restart"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealedlog__subcmd__doctor)
+            opts="-h --logs --within --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --logs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
+use super::doctor::{self, DoctorArgs};
 use super::filter_args::FilterArgs;
 use super::streams::{self, StreamsArgs};
-use super::{Outcome, Trouble, print, report};
+use super::{Outcome, Trouble, print, printable, report};
 use crate::filter::target::{FileActions, FileTarget, Target};
 use crate::filter::{Until, WhenFull};
 use crate::keys::{self, KEY_FOLDER};
@@ -50,6 +51,9 @@ enum Command {
     /// Seal into each log how far it has come, before its files are copied for an audit
     #[command(after_help = streams::MARK_EXAMPLES)]
     Mark(StreamsArgs),
+    /// Find the logs that are still written in plain text, who writes them, and what to do
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Begin each log anew, in a stream that follows the old one, after an intrusion
     #[command(after_help = streams::RESTART_EXAMPLES)]
     Restart(StreamsArgs),
@@ -105,6 +109,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Seal(args) => seal(args),
         Command::Mark(args) => streams::mark(&args),
         Command::Restart(args) => streams::restart(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Keys(KeysArgs { command: Some(KeysCommand::List(paths)), .. }) => list(&paths),
         Command::Keys(KeysArgs { command: Some(KeysCommand::Check(paths)), .. } | KeysArgs { command: None, paths }) => {
             check(&paths)
@@ -187,9 +192,4 @@ fn cost(recipients: &Recipients) -> String {
     };
     let keys = recipients.keys().len();
     format!("{choice}; {keys} {}, each opens every record alone", if keys == 1 { "key" } else { "keys" })
-}
-
-/// Labels are whatever the key's maker wrote.
-fn printable(label: &str) -> String {
-    label.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

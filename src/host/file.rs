@@ -43,6 +43,20 @@ pub fn open_append_nofollow(path: &Path, mode: u32, create_exclusive: bool) -> i
     })
 }
 
+/// Opens a regular file to read, where whoever owns its folder may not be a friend: nothing that would wait, no link.
+///
+/// # Errors
+///
+/// What open(2) says, `ELOOP` for a symbolic link; `InvalidInput` for what is no regular file.
+pub fn open_nofollow(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(file)
+}
+
 /// Waits for the one exclusive lock of the file (flock(2)). It belongs to this opening of the file
 /// and its duplicates, and goes with the last of them, a killed process's too.
 ///

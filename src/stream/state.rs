@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::chain::ChainKey;
 use crate::control::{GenesisFingerprint, Hex, StreamId};
-use crate::host::file::{lock_exclusive, set_no_cow};
+use crate::host::file::{lock_exclusive, open_nofollow, set_no_cow};
 
 const MAGIC: &[u8; 16] = b"sealedlog state1";
 /// The genesis record of a stream whose state is not on the disk yet.
@@ -346,15 +346,10 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Reads a file of the state folder, whose owner may not be a friend: nothing that waits, or never ends.
+/// Reads a file of the state folder, or as much of it as any has.
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
     let mut content = Vec::new();
-    file.take(MAX_SMALL).read_to_end(&mut content)?;
+    open_nofollow(path)?.take(MAX_SMALL).read_to_end(&mut content)?;
     Ok(content)
 }
 

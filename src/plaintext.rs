@@ -1,0 +1,223 @@
+//! Logs in plain text: which files of a folder, and which that any process writes, are not sealed.
+//!
+//! Promises: nothing is opened that could wait or be changed by it; no symbolic link is followed; a file counts as sealed by
+//! what it begins with, not by its name. Not promised: a file that nobody has open and that was not written for long is
+//! told as left over, though a program may come back to it.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::host::file::open_nofollow;
+use crate::host::open_files::{OpenFiles, Process};
+use crate::record;
+
+/// So much of a file is looked at, in bytes.
+const HEAD: u64 = 8 << 10;
+/// Folders in folders, at most.
+const MAX_DEPTH: usize = 32;
+/// What a file of the journal begins with (systemd, JOURNAL_FILE_FORMAT).
+const JOURNAL: &[u8] = b"LPKSHHRH";
+/// Binary records of logins, which are no lines: utmp(5), lastlog(8), faillog(5).
+const LOGINS: [&str; 4] = ["wtmp", "btmp", "lastlog", "faillog"];
+/// What the names of our filters begin with.
+const OURS: &str = "sealedlog";
+const COMPRESSED: [&str; 5] = ["gz", "xz", "bz2", "zst", "lz4"];
+
+/// Why a file is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// A process has it open to write.
+    Open,
+    /// Nobody has it open, but it was written not long ago.
+    Written,
+    /// Left over: rotated, compressed, or not written for long.
+    Old,
+    /// Binary records of logins.
+    Logins,
+}
+
+impl State {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Written => "written",
+            Self::Old => "old",
+            Self::Logins => "logins",
+        }
+    }
+
+    /// Whether plain text goes on to come into it.
+    pub fn receives(self) -> bool {
+        matches!(self, Self::Open | Self::Written)
+    }
+}
+
+/// A file that is not sealed.
+#[derive(Clone, Debug)]
+pub struct PlainFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Why it is told.
+    pub state: State,
+    /// It is a file of systemd's journal.
+    pub is_journal: bool,
+    /// No name is left of it: it was removed or replaced while it was open.
+    pub removed: bool,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was written last.
+    pub modified: SystemTime,
+    /// Who has it open to write.
+    pub writers: Vec<Process>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The files that are not sealed, by their names.
+    pub files: Vec<PlainFile>,
+    /// How many sealed files there are among those that were looked at.
+    pub sealed: usize,
+    /// What could not be looked at, and why.
+    pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+impl Survey {
+    /// Of the files in `folder`, and of those elsewhere that processes have open to write and that look like logs by their
+    /// names. What was written within `recent` before `now` counts as still written.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder itself cannot be read.
+    pub fn of(folder: &Path, open: &OpenFiles, now: SystemTime, recent: Duration) -> io::Result<Self> {
+        let mut survey = Self::default();
+        let mut seen = BTreeSet::new();
+        fs::read_dir(folder)?;
+        survey.walk(folder, MAX_DEPTH, &mut |survey, path, metadata| {
+            seen.insert((metadata.dev(), metadata.ino()));
+            survey.look(path, &metadata, open, now, recent);
+        });
+        for file in open.iter() {
+            let is_of_folder = file.path.starts_with(folder);
+            if seen.contains(&(file.metadata.dev(), file.metadata.ino())) || !(is_of_folder || looks_like_log(&file.path)) {
+                continue;
+            }
+            if file.removed {
+                survey.add(&file.path, &file.metadata, State::Open, false, true, file.writers.clone());
+            } else {
+                survey.look(&file.path, &file.metadata, open, now, recent);
+            }
+        }
+        survey.files.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(survey)
+    }
+
+    fn walk(&mut self, folder: &Path, depth: usize, each: &mut impl FnMut(&mut Self, &Path, Metadata)) {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => return self.unreadable.push((folder.to_owned(), error)),
+        };
+        for entry in entries {
+            let looked = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)));
+            match looked {
+                Ok((path, metadata)) if metadata.is_dir() && depth > 0 => self.walk(&path, depth - 1, each),
+                Ok((path, metadata)) if metadata.is_file() => each(self, &path, metadata),
+                Ok(_) => {}
+                // It was removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.unreadable.push((folder.to_owned(), error)),
+            }
+        }
+    }
+
+    fn look(&mut self, path: &Path, metadata: &Metadata, open: &OpenFiles, now: SystemTime, recent: Duration) {
+        let writers = open.writers(metadata).to_vec();
+        // Nothing is in it, and nothing in plain text comes.
+        if metadata.len() == 0 && writers.iter().all(|process| process.program.starts_with(OURS)) {
+            return;
+        }
+        let head = match head(path) {
+            Ok(head) => head,
+            Err(error) => return self.unreadable.push((path.to_owned(), error)),
+        };
+        if record::begins_record(&head) {
+            self.sealed += 1;
+            return;
+        }
+        let is_recent = |modified: SystemTime| now.duration_since(modified).map_or(true, |age| age <= recent);
+        let state = match () {
+            () if is_logins(path) => State::Logins,
+            () if !writers.is_empty() => State::Open,
+            () if !is_rotated(path) && metadata.modified().is_ok_and(is_recent) => State::Written,
+            () => State::Old,
+        };
+        self.add(path, metadata, state, head.starts_with(JOURNAL), false, writers);
+    }
+
+    fn add(&mut self, path: &Path, metadata: &Metadata, state: State, is_journal: bool, removed: bool, writers: Vec<Process>) {
+        self.files.push(PlainFile {
+            path: path.to_owned(),
+            state,
+            is_journal,
+            removed,
+            length: metadata.len(),
+            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            writers,
+        });
+    }
+}
+
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    open_nofollow(path)?.take(HEAD).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// A folder or a name that programs give their logs.
+fn looks_like_log(path: &Path) -> bool {
+    let in_folder = path.iter().any(|part| part == "log" || part == "logs");
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    in_folder || name.ends_with(".log") || name.ends_with("_log")
+}
+
+fn is_logins(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    LOGINS.iter().any(|&login| name.strip_prefix(login).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+/// Compressed, numbered or dated: no program writes to it any more.
+fn is_rotated(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.rsplit_once('.').is_some_and(|(_, last)| COMPRESSED.contains(&last) || last == "old" || digits(last))
+        || name.rsplit_once('-').is_some_and(|(_, last)| last.len() >= 8 && digits(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_is_left_over() {
+        for name in ["syslog.1", "auth.log.2.gz", "messages-20261122", "dmesg.0", "x.old"] {
+            assert!(is_rotated(Path::new(name)), "{name}");
+        }
+        for name in ["syslog", "access.log", "a-b", "x-12", "log.d", "1"] {
+            assert!(!is_rotated(Path::new(name)), "{name}");
+        }
+        for name in ["wtmp", "btmp.1", "lastlog"] {
+            assert!(is_logins(Path::new(name)), "{name}");
+        }
+        assert!(!is_logins(Path::new("wtmpx")) && !is_logins(Path::new("a/wtmp/b")));
+        for path in ["/srv/www/logs/a", "/opt/x/error.LOG", "/home/a/access_log"] {
+            assert!(looks_like_log(Path::new(path)), "{path}");
+        }
+        assert!(!looks_like_log(Path::new("/var/lib/blog/catalog")));
+    }
+}
