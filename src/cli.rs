@@ -8,6 +8,7 @@ pub mod apache;
 #[cfg(feature = "audit")]
 pub mod audit;
 mod doctor;
+mod existing;
 mod filter_args;
 pub mod rotatelogs;
 pub mod sealedlog;

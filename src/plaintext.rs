@@ -16,8 +16,6 @@ use crate::host::file::open_nofollow;
 use crate::host::open_files::{OpenFiles, Process};
 use crate::record;
 
-/// So much of a file is looked at, in bytes.
-const HEAD: u64 = 8 << 10;
 /// Folders in folders, at most.
 const MAX_DEPTH: usize = 32;
 /// What a file of the journal begins with (systemd, JOURNAL_FILE_FORMAT).
@@ -27,6 +25,40 @@ const LOGINS: [&str; 4] = ["wtmp", "btmp", "lastlog", "faillog"];
 /// What the names of our filters begin with.
 const OURS: &str = "sealedlog";
 const COMPRESSED: [&str; 5] = ["gz", "xz", "bz2", "zst", "lz4"];
+
+/// What begins a compressed file: gzip (RFC 1952), xz, bzip2, Zstandard (RFC 8878), LZ4.
+const PACKED: [&[u8]; 5] = [b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"];
+
+/// What a file has in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Lines in plain text, as far as that can be seen.
+    Lines,
+    /// Records.
+    Sealed,
+    /// Binary records of logins, which are no lines.
+    Logins,
+    /// systemd's journal.
+    Journal,
+    /// Lines, compressed.
+    Compressed,
+}
+
+impl Content {
+    /// So much of a file is enough to tell, in bytes.
+    pub const HEAD: u64 = 8 << 10;
+
+    /// By a file's name and what it begins with.
+    pub fn of(path: &Path, head: &[u8]) -> Self {
+        match () {
+            () if record::begins_record(head) => Self::Sealed,
+            () if is_logins(path) => Self::Logins,
+            () if head.starts_with(JOURNAL) => Self::Journal,
+            () if PACKED.iter().any(|magic| head.starts_with(magic)) => Self::Compressed,
+            () => Self::Lines,
+        }
+    }
+}
 
 /// Why a file is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,18 +178,19 @@ impl Survey {
             Ok(head) => head,
             Err(error) => return self.unreadable.push((path.to_owned(), error)),
         };
-        if record::begins_record(&head) {
+        let content = Content::of(path, &head);
+        if content == Content::Sealed {
             self.sealed += 1;
             return;
         }
         let is_recent = |modified: SystemTime| now.duration_since(modified).map_or(true, |age| age <= recent);
         let state = match () {
-            () if is_logins(path) => State::Logins,
+            () if content == Content::Logins => State::Logins,
             () if !writers.is_empty() => State::Open,
             () if !is_rotated(path) && metadata.modified().is_ok_and(is_recent) => State::Written,
             () => State::Old,
         };
-        self.add(path, metadata, state, head.starts_with(JOURNAL), false, writers);
+        self.add(path, metadata, state, content == Content::Journal, false, writers);
     }
 
     fn add(&mut self, path: &Path, metadata: &Metadata, state: State, is_journal: bool, removed: bool, writers: Vec<Process>) {
@@ -175,7 +208,7 @@ impl Survey {
 
 fn head(path: &Path) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    open_nofollow(path)?.take(HEAD).read_to_end(&mut head)?;
+    open_nofollow(path)?.take(Content::HEAD).read_to_end(&mut head)?;
     Ok(head)
 }
 

@@ -8,7 +8,7 @@
 pub mod rotation;
 mod tail;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
@@ -116,9 +116,40 @@ pub fn make_folders(base: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Brings the name of a new file or folder to the disk. Who may not read the folder above has no way to.
-fn sync_folder(new: &Path) -> io::Result<()> {
-    let above = new.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// Gives a file another name, which must be new, for good.
+///
+/// # Errors
+///
+/// `AlreadyExists` where something has that name, and what link(2), unlink(2) and fsync(2) say.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    // rename(2) would replace what is there.
+    fs::hard_link(from, to)?;
+    fs::remove_file(from)?;
+    sync_folder(to)
+}
+
+/// Removes a file, for good.
+///
+/// # Errors
+///
+/// What unlink(2) and fsync(2) say.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    sync_folder(path)
+}
+
+/// Gives a file the time of another one as that of its last change.
+///
+/// # Errors
+///
+/// What open(2) and utimensat(2) say.
+pub fn keep_time(path: &Path, of: &Metadata) -> io::Result<()> {
+    File::options().append(true).open(path)?.set_modified(of.modified()?)
+}
+
+/// Brings a name that is new, or gone, to the disk. Who may not read the folder above has no way to.
+fn sync_folder(name: &Path) -> io::Result<()> {
+    let above = name.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match File::open(above) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         above => above?.sync_all(),

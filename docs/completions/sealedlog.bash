@@ -31,6 +31,9 @@ _sealedlog() {
             sealedlog,seal)
                 cmd="sealedlog__subcmd__seal"
                 ;;
+            sealedlog,seal-existing)
+                cmd="sealedlog__subcmd__seal__subcmd__existing"
+                ;;
             sealedlog__subcmd__keys,check)
                 cmd="sealedlog__subcmd__keys__subcmd__check"
                 ;;
@@ -44,7 +47,7 @@ _sealedlog() {
 
     case "${cmd}" in
         sealedlog)
-            opts="-h -V --help --version seal keys mark doctor restart"
+            opts="-h -V --help --version seal keys mark doctor seal-existing restart"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -237,6 +240,28 @@ _sealedlog() {
                     return 0
                     ;;
                 --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealedlog__subcmd__seal__subcmd__existing)
+            opts="-h --keep --keys --profile --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --keys)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

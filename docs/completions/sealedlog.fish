@@ -30,6 +30,7 @@ complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "seal" -d 'Seal 
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "keys" -d 'Show what would be sealed to'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "mark" -d 'Seal into each log how far it has come, before its files are copied for an audit'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "doctor" -d 'Find the logs that are still written in plain text, who writes them, and what to do'
+complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "seal-existing" -d 'Seal plain files that are left over from before, and remove them'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "restart" -d 'Begin each log anew, in a stream that follows the old one, after an intrusion'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -s o -l output -d 'File to append to; the suffix of the record format is added unless it is there. Without it: standard output' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l keys -d 'Key file or folder; may be repeated' -r -F
@@ -65,6 +66,10 @@ complete -c sealedlog -n "__fish_sealedlog_using_subcommand doctor" -l logs -d '
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand doctor" -l within -d 'A file that nobody has open counts as still written where it was written within so many hours' -r
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand doctor" -l json -d 'One JSON object a line: each file, then a summary'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal-existing" -l keys -d 'Key file or folder; may be repeated' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal-existing" -l profile -d 'Record format, where the keys leave a choice: rfc9580, rfc4880 or age' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal-existing" -l keep -d 'Leave the plain files where they are'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal-existing" -s h -l help -d 'Print help'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand restart" -l state -d 'Where the chain of each log is kept' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand restart" -l runtime -d 'Where progress is kept' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand restart" -s h -l help -d 'Print help'

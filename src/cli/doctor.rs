@@ -80,6 +80,9 @@ fn as_text(survey: &Survey) -> String {
     for file in &old {
         let _ = writeln!(text, "{}: old plain text, {}", shown(&file.path), bytes(file.length));
     }
+    if !old.is_empty() {
+        let _ = writeln!(text, "    sealedlog seal-existing seals old files and removes them");
+    }
     let plain = count(survey, |state| state.receives());
     let _ = writeln!(
         text,

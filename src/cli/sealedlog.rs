@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
 use super::doctor::{self, DoctorArgs};
+use super::existing::{self, ExistingArgs};
 use super::filter_args::FilterArgs;
 use super::streams::{self, StreamsArgs};
 use super::{Outcome, Trouble, print, printable, report};
@@ -54,6 +55,9 @@ enum Command {
     /// Find the logs that are still written in plain text, who writes them, and what to do
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Seal plain files that are left over from before, and remove them
+    #[command(after_help = existing::EXAMPLES)]
+    SealExisting(ExistingArgs),
     /// Begin each log anew, in a stream that follows the old one, after an intrusion
     #[command(after_help = streams::RESTART_EXAMPLES)]
     Restart(StreamsArgs),
@@ -89,14 +93,14 @@ enum KeysCommand {
 }
 
 #[derive(Args, Debug)]
-struct KeyPaths {
+pub(super) struct KeyPaths {
     /// Key file or folder; may be repeated
     #[arg(long, value_name = "PATH", default_value = KEY_FOLDER)]
-    keys: Vec<PathBuf>,
+    pub(super) keys: Vec<PathBuf>,
 
     /// Record format, where the keys leave a choice: rfc9580, rfc4880 or age
     #[arg(long, value_name = "PROFILE")]
-    profile: Option<Profile>,
+    pub(super) profile: Option<Profile>,
 }
 
 /// The program.
@@ -110,6 +114,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Mark(args) => streams::mark(&args),
         Command::Restart(args) => streams::restart(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::SealExisting(args) => existing::run(&args),
         Command::Keys(KeysArgs { command: Some(KeysCommand::List(paths)), .. }) => list(&paths),
         Command::Keys(KeysArgs { command: Some(KeysCommand::Check(paths)), .. } | KeysArgs { command: None, paths }) => {
             check(&paths)

@@ -238,6 +238,11 @@ impl Writer {
         Ok(genesis)
     }
 
+    /// The genesis of the stream whose epoch is in use.
+    pub fn genesis(&self) -> Option<GenesisFingerprint> {
+        self.epoch.as_ref().map(|active| active.genesis.fingerprint)
+    }
+
     /// Writes through a descriptor, as a fresh stream.
     pub fn enter_through(&mut self, out: File) -> Result<(), WriteError> {
         self.sink = Some(Sink::Through(Appender::new(out, self.options.framing)));

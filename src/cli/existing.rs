@@ -1,0 +1,235 @@
+//! `sealedlog seal-existing`: plain files that are left over from before are sealed, and removed.
+//!
+//! Promises: a plain file goes only when all of it is sealed, on the disk and under its new name; where anything fails it is
+//! as it was. Not promised: that its bytes are gone from the disk, whose blocks are freed and not overwritten.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Seek};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::sealedlog::{KeyPaths, PROGRAM};
+use super::{Outcome, Trouble, print, report};
+use crate::control::{GenesisFingerprint, Hex};
+use crate::filter::target::with_suffix;
+use crate::host::file::open_nofollow;
+use crate::host::memory::LockedBuffer;
+use crate::host::open_files::OpenFiles;
+use crate::host::process;
+use crate::input::{Filled, InputError, LineReader, READ_ROOM};
+use crate::keys;
+use crate::plaintext::Content;
+use crate::recipient::Recipients;
+use crate::record::MAX_LINE;
+use crate::segment;
+use crate::stream::claim::Claimant;
+use crate::stream::state::Config;
+use crate::stream::writer::WriteError;
+use crate::stream::{Writer, WriterOptions};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  sealedlog seal-existing /var/log/syslog.1
+  sealedlog seal-existing --keep /var/log/apache2/*.log.?
+  sealedlog doctor --json | jq -r 'select(.state == \"old\").file' | xargs -d '\\n' sealedlog seal-existing";
+
+/// Behind the name of a file that is not complete.
+const PART: &str = ".part";
+const HINT_FILES: &str = "name regular files that can be read, no links";
+
+#[derive(Args, Debug)]
+pub struct ExistingArgs {
+    /// Plain files that nobody writes to any more
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// Leave the plain files where they are
+    #[arg(long)]
+    keep: bool,
+
+    #[command(flatten)]
+    keys: KeyPaths,
+}
+
+/// Seals each; those that cannot be are told, and the others done all the same.
+pub fn run(args: &ExistingArgs) -> Outcome {
+    let lacks: Vec<_> = process::harden().missing().map(str::to_owned).collect();
+    let loaded = keys::load(&args.keys.keys, args.keys.profile).map_err(|error| Trouble::new(&error, error.hint()))?;
+    let recipients = Arc::new(loaded.recipients);
+    let proc = Path::new("/proc");
+    let hint = "run it as root, on the machine itself: files that are still written must not be sealed";
+    let open =
+        OpenFiles::look(proc).map_err(|error| Trouble::new(format_args!("cannot read {}: {error}", proc.display()), hint))?;
+    if open.hidden > 0 {
+        return Err(Trouble::new("not all processes can be looked at, so a file may still be written", hint));
+    }
+    let mut status = ExitCode::SUCCESS;
+    for path in &args.files {
+        match seal(path, &open, &recipients, &lacks, args.keep) {
+            Ok(text) => drop(print(text)?),
+            Err(trouble) => status = report(PROGRAM, Err(trouble)),
+        }
+    }
+    Ok(status)
+}
+
+/// What was done with one file, in words.
+fn seal(path: &Path, open: &OpenFiles, recipients: &Arc<Recipients>, lacks: &[String], keep: bool) -> Result<String, Trouble> {
+    let trouble = |error: &dyn std::fmt::Display, hint: &str| Trouble::new(format_args!("{}: {error}", path.display()), hint);
+    // Whoever owns a folder further up can put another one in its place meanwhile; this one stays what it is.
+    let folder = File::open(folder_of(path)).map_err(|error| trouble(&error, HINT_FILES))?;
+    let held = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(path.file_name().unwrap_or_default());
+    let (mut plain, metadata) = look(path, &held, open)?;
+    let framing = recipients.profile().framing();
+    let there = with_suffix(path, recipients.profile().suffix(framing));
+    let mut part = there.clone().into_os_string();
+    part.push(PART);
+    let part = PathBuf::from(part);
+    let busy = "look at that file; move it away, or remove it if it is of no use";
+    if there.symlink_metadata().is_ok() {
+        return Err(Trouble::new(format_args!("{} is there already", there.display()), busy));
+    }
+    segment::remove(&part).or_else(not_found).map_err(|error| trouble(&error, busy))?;
+    let mut writer = writer(path, recipients, lacks).map_err(|error| trouble(&error, "try again"))?;
+    let sealed = write(&mut writer, &mut plain, &part);
+    let done = sealed.and_then(|sealed| {
+        let after = plain.metadata()?;
+        if sealed.bytes != metadata.len() || (after.len(), after.mtime(), after.mtime_nsec()) != stamp(&metadata) {
+            return Err(io::Error::other("it changed while it was sealed").into());
+        }
+        segment::keep_time(&part, &metadata).and_then(|()| segment::rename_new(&part, &there))?;
+        Ok(sealed)
+    });
+    let sealed = match done {
+        Ok(sealed) => sealed,
+        Err(error) => {
+            let _ = segment::remove(&part);
+            return Err(trouble(&error, "it was left as it was; make room, or see who writes it, then try again"));
+        }
+    };
+    let kept = if keep {
+        ", and kept"
+    } else {
+        let hint = "it is sealed, but still there in plain text: remove it yourself";
+        let is_same =
+            fs::symlink_metadata(&held).is_ok_and(|there| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino()));
+        let removed = if is_same { segment::remove(&held) } else { Err(io::Error::other("another file has its name by now")) };
+        removed.map_err(|error| trouble(&error, hint))?;
+        ""
+    };
+    let lines = if sealed.lines == 1 { "line" } else { "lines" };
+    let (from, to) = (path.display(), there.display());
+    Ok(format!("sealed {from}: {} {lines}{kept}\n    into {to}\n    genesis {}\n", sealed.lines, sealed.genesis))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The file at `held`, which messages call `path`, if it is one to be sealed.
+fn look(path: &Path, held: &Path, open: &OpenFiles) -> Result<(File, Metadata), Trouble> {
+    let trouble = |error: &dyn std::fmt::Display, hint: &str| Trouble::new(format_args!("{}: {error}", path.display()), hint);
+    let opened = open_nofollow(held).and_then(|mut file| {
+        let mut head = Vec::new();
+        (&mut file).take(Content::HEAD).read_to_end(&mut head)?;
+        file.rewind()?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata, head))
+    });
+    let (file, metadata, head) = opened.map_err(|error| trouble(&error, HINT_FILES))?;
+    match Content::of(path, &head) {
+        Content::Lines => {}
+        Content::Sealed => return Err(trouble(&"it is sealed already", "leave it as it is")),
+        Content::Logins => return Err(trouble(&"it has records of logins, and no lines", "leave it as it is")),
+        Content::Journal => {
+            let hint = "journalctl --file FILE | sealedlog seal -o NAME seals its lines";
+            return Err(trouble(&"it is a file of systemd's journal, and has no lines", hint));
+        }
+        Content::Compressed => return Err(trouble(&"it is compressed", "unpack it first")),
+    }
+    if let Some(process) = open.writers(&metadata).first() {
+        let error = format!("{} (process {}) has it open to write", process.program, process.id);
+        return Err(trouble(&error, "rotate the log, or end that program, and try again"));
+    }
+    Ok((file, metadata))
+}
+
+fn writer(path: &Path, recipients: &Arc<Recipients>, lacks: &[String]) -> io::Result<Writer> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(io::Error::other)?;
+    let host = process::host_name().unwrap_or_else(|_| "localhost".to_owned());
+    let log = std::path::absolute(path)?;
+    let claimant = Claimant {
+        writer: Hex(id),
+        recipients: Arc::clone(recipients),
+        host: host.clone(),
+        log: log.display().to_string(),
+        software: format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")),
+        memory_locked: LockedBuffer::new(READ_ROOM)?.is_locked(),
+        lacks: lacks.to_vec(),
+    };
+    let framing = recipients.profile().framing();
+    let config = Config { host, log, keys: Vec::new(), framing: framing.name().to_owned(), profile: None };
+    // Nobody goes on with it, so it is a stream of its own without state.
+    Ok(Writer::new(WriterOptions { claimant, state: None, config, framing, retry_state: Duration::MAX, mark_idle: None }))
+}
+
+struct Sealed {
+    genesis: GenesisFingerprint,
+    bytes: u64,
+    lines: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SealError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Seals all of a file, onto the disk.
+fn write(writer: &mut Writer, plain: &mut File, part: &Path) -> Result<Sealed, SealError> {
+    let mut reader = LineReader::new(LockedBuffer::new(READ_ROOM)?, MAX_LINE, LockedBuffer::new);
+    writer.enter(part, false)?;
+    let genesis = writer.genesis().ok_or_else(|| io::Error::other("no stream was begun"))?;
+    let mut sealed = Sealed { genesis, bytes: 0, lines: 0 };
+    let mut take = |writer: &mut Writer, piece: &[u8], is_counted: bool| {
+        sealed.bytes += piece.len() as u64;
+        sealed.lines += u64::from(is_counted);
+        writer.line(piece, Timestamp::now())
+    };
+    while reader.fill(&*plain)? != Filled::Eof {
+        while let Some(piece) = reader.next_piece() {
+            take(writer, &piece, piece.ends_line())?;
+        }
+        writer.flush()?;
+    }
+    while let Some(piece) = reader.rest() {
+        // A last line without its newline is one, too.
+        take(writer, &piece, true)?;
+    }
+    writer.finish()?;
+    match writer.take_warnings().first() {
+        Some(warning) => Err(io::Error::other(warning.to_string()).into()),
+        None => Ok(sealed),
+    }
+}
+
+fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn not_found(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
