@@ -12,6 +12,7 @@ mod existing;
 mod filter_args;
 pub mod rotatelogs;
 pub mod sealedlog;
+mod status;
 mod streams;
 pub mod syslog;
 
@@ -68,4 +69,14 @@ pub fn print(text: impl Display) -> Outcome {
 /// For a terminal: labels of keys and names of files are whatever somebody wrote.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A number of bytes, for people.
+fn bytes(count: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} bytes");
+    }
+    let at = (count.ilog2() as usize / 10).min(units.len());
+    format!("{:.1} {}", count as f64 / (1u64 << (10 * at)) as f64, units[at - 1])
 }

@@ -27,6 +27,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("sealedlog-keys", &[include_str!("manual/sealedlog-keys.man")]),
     ("sealedlog-doctor", &[include_str!("manual/sealedlog-doctor.man")]),
     ("sealedlog-seal-existing", &[include_str!("manual/sealedlog-seal-existing.man")]),
+    ("sealedlog-status", &[include_str!("manual/sealedlog-status.man")]),
     ("sealedlog-mark", &[include_str!("manual/sealedlog-mark.man")]),
     ("sealedlog-restart", &[include_str!("manual/sealedlog-restart.man")]),
     (

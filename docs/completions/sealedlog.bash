@@ -34,6 +34,9 @@ _sealedlog() {
             sealedlog,seal-existing)
                 cmd="sealedlog__subcmd__seal__subcmd__existing"
                 ;;
+            sealedlog,status)
+                cmd="sealedlog__subcmd__status"
+                ;;
             sealedlog__subcmd__keys,check)
                 cmd="sealedlog__subcmd__keys__subcmd__check"
                 ;;
@@ -47,7 +50,7 @@ _sealedlog() {
 
     case "${cmd}" in
         sealedlog)
-            opts="-h -V --help --version seal keys mark doctor seal-existing restart"
+            opts="-h -V --help --version seal keys mark status doctor seal-existing restart"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -262,6 +265,32 @@ _sealedlog() {
                     return 0
                     ;;
                 --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealedlog__subcmd__status)
+            opts="-h --state --runtime --keys --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keys)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -29,6 +29,7 @@ complete -c sealedlog -n "__fish_sealedlog_needs_command" -s V -l version -d 'Pr
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "seal" -d 'Seal standard input, line by line, and append it to a file or write it to standard output'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "keys" -d 'Show what would be sealed to'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "mark" -d 'Seal into each log how far it has come, before its files are copied for an audit'
+complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "status" -d 'Show each sealed log: its keys, its newest file, and what is wrong'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "doctor" -d 'Find the logs that are still written in plain text, who writes them, and what to do'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "seal-existing" -d 'Seal plain files that are left over from before, and remove them'
 complete -c sealedlog -n "__fish_sealedlog_needs_command" -f -a "restart" -d 'Begin each log anew, in a stream that follows the old one, after an intrusion'
@@ -62,6 +63,11 @@ complete -c sealedlog -n "__fish_sealedlog_using_subcommand keys; and __fish_see
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand mark" -l state -d 'Where the chain of each log is kept' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand mark" -l runtime -d 'Where progress is kept' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand mark" -s h -l help -d 'Print help'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand status" -l state -d 'Where the chain of each log is kept' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand status" -l runtime -d 'Where progress is kept' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand status" -l keys -d 'Key file or folder that the first log awaits, where none is sealed yet; may be repeated' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand status" -l json -d 'One JSON object a line: each log, then a summary'
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand status" -s h -l help -d 'Print help'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand doctor" -l logs -d 'Folder of the logs' -r -F
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand doctor" -l within -d 'A file that nobody has open counts as still written where it was written within so many hours' -r
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand doctor" -l json -d 'One JSON object a line: each file, then a summary'

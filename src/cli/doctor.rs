@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::sealedlog::PROGRAM;
-use super::{Outcome, Trouble, print, printable};
+use super::{Outcome, Trouble, bytes, print, printable};
 use crate::host::open_files::{OpenFiles, Process};
 use crate::plaintext::{PlainFile, State, Survey};
 
@@ -189,15 +189,6 @@ fn writes_itself(path: &Path) -> Option<&'static str> {
 
 fn modified(file: &PlainFile) -> Option<Timestamp> {
     Timestamp::try_from(file.modified).ok()
-}
-
-fn bytes(count: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    if count < 1024 {
-        return format!("{count} bytes");
-    }
-    let at = (count.ilog2() as usize / 10).min(units.len());
-    format!("{:.1} {}", count as f64 / (1u64 << (10 * at)) as f64, units[at - 1])
 }
 
 fn shown(path: &Path) -> String {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::doctor::{self, DoctorArgs};
 use super::existing::{self, ExistingArgs};
 use super::filter_args::FilterArgs;
+use super::status::{self, StatusArgs};
 use super::streams::{self, StreamsArgs};
 use super::{Outcome, Trouble, print, printable, report};
 use crate::filter::target::{FileActions, FileTarget, Target};
@@ -52,6 +53,9 @@ enum Command {
     /// Seal into each log how far it has come, before its files are copied for an audit
     #[command(after_help = streams::MARK_EXAMPLES)]
     Mark(StreamsArgs),
+    /// Show each sealed log: its keys, its newest file, and what is wrong
+    #[command(after_help = status::EXAMPLES)]
+    Status(StatusArgs),
     /// Find the logs that are still written in plain text, who writes them, and what to do
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(DoctorArgs),
@@ -113,6 +117,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Seal(args) => seal(args),
         Command::Mark(args) => streams::mark(&args),
         Command::Restart(args) => streams::restart(&args),
+        Command::Status(args) => status::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::SealExisting(args) => existing::run(&args),
         Command::Keys(KeysArgs { command: Some(KeysCommand::List(paths)), .. }) => list(&paths),
@@ -176,7 +181,7 @@ fn check(paths: &KeyPaths) -> Outcome {
     Ok(ExitCode::from(u8::from(!loaded.refused.is_empty())))
 }
 
-fn expiry(key: &Recipient) -> String {
+pub(super) fn expiry(key: &Recipient) -> String {
     match key.expires.and_then(|time| Timestamp::try_from(time).ok()) {
         Some(time) => format!("expires {}", time.strftime("%Y-%m-%d")),
         None => "does not expire".to_owned(),

@@ -19,7 +19,8 @@ use crate::control::{GenesisFingerprint, Hex};
 use crate::filter::target::{strip_suffix, with_suffix};
 use crate::host::memory::LockedBuffer;
 use crate::host::process;
-use crate::keys;
+use crate::keys::{self, KeyError, Loaded};
+use crate::recipient::Recipients;
 use crate::record::{Framing, Profile};
 use crate::segment::canonical_folder;
 use crate::stream::claim::{self, ClaimError, ClaimSource, Claimant};
@@ -45,22 +46,22 @@ Examples:
 pub struct StreamsArgs {
     /// Logs, by the name that their filter was given or by their newest file; without any: all that have a state
     #[arg(value_name = "FILE")]
-    files: Vec<PathBuf>,
+    pub(super) files: Vec<PathBuf>,
 
     /// Where the chain of each log is kept
     #[arg(long, value_name = "DIR", default_value = "/var/lib/sealedlog")]
-    state: PathBuf,
+    pub(super) state: PathBuf,
 
     /// Where progress is kept
     #[arg(long, value_name = "DIR", default_value = "/run/sealedlog")]
-    runtime: PathBuf,
+    pub(super) runtime: PathBuf,
 }
 
 /// One log that has a state.
-struct Log {
-    folder: StateFolder,
-    config: Config,
-    newest: PathBuf,
+pub(super) struct Log {
+    pub(super) folder: StateFolder,
+    pub(super) config: Config,
+    pub(super) newest: PathBuf,
 }
 
 /// Seals a mark into each log.
@@ -118,7 +119,8 @@ fn each(args: &StreamsArgs, work: impl Fn(&Log) -> Result<String, Trouble>) -> O
 
 const HINT_RIGHTS: &str = "run it as root or as the user that the log's filter runs as";
 
-fn find(args: &StreamsArgs, unreadable: &mut Vec<PathBuf>) -> Result<Vec<Log>, Trouble> {
+/// The logs that are asked for; those without a readable state in `unreadable`.
+pub(super) fn find(args: &StreamsArgs, unreadable: &mut Vec<PathBuf>) -> Result<Vec<Log>, Trouble> {
     let folders = StateFolder::all(&args.state, &args.runtime).map_err(|error| {
         let hint = "name the folder that the filters were given as --state, and run it as root or as their user";
         Trouble::new(format_args!("cannot read {}: {error}", args.state.display()), hint)
@@ -182,10 +184,13 @@ impl Log {
         })
     }
 
-    fn recipients(&self) -> Result<crate::recipient::Recipients, Trouble> {
-        let profile = self.config.profile.as_deref().and_then(|profile| profile.parse().ok());
-        let loaded = keys::load(&self.config.keys, profile).map_err(|error| Trouble::new(&error, error.hint()))?;
-        Ok(loaded.recipients)
+    /// The keys that its filter was told of.
+    pub(super) fn keys(&self) -> Result<Loaded, KeyError> {
+        keys::load(&self.config.keys, self.config.profile.as_deref().and_then(|profile| profile.parse().ok()))
+    }
+
+    fn recipients(&self) -> Result<Recipients, Trouble> {
+        self.keys().map(|loaded| loaded.recipients).map_err(|error| Trouble::new(&error, error.hint()))
     }
 
     /// A writer of its own beside those of the filters.

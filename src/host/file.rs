@@ -12,6 +12,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Group, fchown};
 
 /// Opens `path` for appending, and creates it with `mode` (less the umask) where it is missing;
@@ -55,6 +56,18 @@ pub fn open_nofollow(path: &Path) -> io::Result<File> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     Ok(file)
+}
+
+/// How much of a path's file system is used, in hundredths of what who is not root may use.
+///
+/// # Errors
+///
+/// What statvfs(3) says.
+pub fn used_space(path: &Path) -> io::Result<u8> {
+    let system = statvfs(path)?;
+    let used = system.blocks() - system.blocks_free();
+    let all = (used + system.blocks_available()).max(1);
+    Ok((used * 100).div_ceil(all) as u8)
 }
 
 /// Waits for the one exclusive lock of the file (flock(2)). It belongs to this opening of the file

@@ -1,0 +1,239 @@
+//! `sealedlog status`: each sealed log, its keys, its newest file, and what is wrong with them.
+//!
+//! Promises: nothing is changed. Not promised: that a filter is running; a log may have nothing to say.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::sealedlog::expiry;
+use super::streams::{Log, StreamsArgs, find};
+use super::{Outcome, bytes, print, printable};
+use crate::host::file::used_space;
+use crate::host::process;
+use crate::keys::{self, KEY_FOLDER};
+use crate::recipient::Recipient;
+use crate::stream::state::{StateFolder, recipients_digest};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  sealedlog status
+  sealedlog status --json | jq -r 'select(.warnings != []) | .log'";
+
+/// A key that expires within so long is warned of.
+const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+/// A disk that is used to so many hundredths is, too.
+const FULL: u8 = 90;
+
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    streams: StreamsArgs,
+
+    /// Key file or folder that the first log awaits, where none is sealed yet; may be repeated
+    #[arg(long, value_name = "PATH", default_value = KEY_FOLDER)]
+    keys: Vec<PathBuf>,
+
+    /// One JSON object a line: each log, then a summary
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is to be said of a log.
+#[derive(Debug, Serialize)]
+struct Status {
+    log: String,
+    host: String,
+    /// Of the keys as they are now.
+    profile: Option<&'static str>,
+    framing: String,
+    recipients: Vec<Key>,
+    genesis: Option<String>,
+    next_epoch: Option<u64>,
+    newest: Newest,
+    disk_used_percent: Option<u8>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Key {
+    file: PathBuf,
+    kind: String,
+    fingerprint: String,
+    label: String,
+    #[serde(serialize_with = "rfc3339")]
+    expires: Option<Timestamp>,
+}
+
+/// The file that was begun last.
+#[derive(Debug, Serialize)]
+struct Newest {
+    file: PathBuf,
+    segment: Option<u64>,
+    /// `None` where it is gone.
+    bytes: Option<u64>,
+    #[serde(serialize_with = "rfc3339")]
+    written: Option<Timestamp>,
+}
+
+/// Exit status 1 where there is a warning, or no usable key.
+pub fn run(args: &StatusArgs) -> Outcome {
+    let _ = process::harden();
+    let is_first = match StateFolder::all(&args.streams.state, &args.streams.runtime) {
+        Ok(folders) => folders.is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if is_first && args.streams.files.is_empty() {
+        return awaited(args);
+    }
+    let mut unreadable = Vec::new();
+    let logs = find(&args.streams, &mut unreadable)?;
+    let now = SystemTime::now();
+    let all: Vec<Status> = logs.iter().map(|log| Status::of(log, now)).collect();
+    let mut text = String::new();
+    for status in &all {
+        let _ = if args.json { writeln!(text, "{}", json!(status)) } else { write!(text, "{}", status.as_text()) };
+    }
+    let mut warnings: usize = all.iter().map(|status| status.warnings.len()).sum();
+    if args.streams.files.is_empty() {
+        warnings += unreadable.len();
+        for folder in unreadable.iter().filter(|_| !args.json) {
+            let _ = writeln!(text, "{}: warning: which log this state is of cannot be read", folder.display());
+        }
+    }
+    if args.json {
+        let summary = json!({ "logs": all.len(), "unreadable": unreadable, "warnings": warnings });
+        let _ = writeln!(text, "{}", json!({ "summary": summary }));
+    }
+    print(text)?;
+    Ok(ExitCode::from(u8::from(warnings > 0)))
+}
+
+/// No log is sealed yet: what that takes.
+fn awaited(args: &StatusArgs) -> Outcome {
+    let folders: Vec<_> = args.keys.iter().map(|path| path.display().to_string()).collect();
+    let (usable, why) = match keys::load(&args.keys, None) {
+        Ok(loaded) => (loaded.recipients.keys().len(), None),
+        Err(error) => (0, Some(error.to_string())),
+    };
+    let text = match &why {
+        _ if args.json => {
+            let summary = json!({ "logs": 0, "unreadable": [], "warnings": usize::from(usable == 0), "usable_keys": usable });
+            format!("{}\n", json!({ "summary": summary }))
+        }
+        None => format!("no log is sealed yet; {usable} usable {}\n", if usable == 1 { "key" } else { "keys" }),
+        Some(why) => format!("no log is sealed yet: a public key is awaited in {}\n    {}\n", folders.join(", "), printable(why)),
+    };
+    print(text)?;
+    Ok(ExitCode::from(u8::from(usable == 0)))
+}
+
+impl Status {
+    fn of(log: &Log, now: SystemTime) -> Self {
+        let mut warnings = Vec::new();
+        let (mut profile, mut recipients, mut terms) = (None, Vec::new(), None);
+        match log.keys() {
+            Ok(loaded) => {
+                profile = Some(loaded.recipients.profile().name());
+                for key in loaded.recipients.keys() {
+                    if key.expires.is_some_and(|time| time.duration_since(now).is_ok_and(|left| left <= SOON)) {
+                        warnings.push(format!("the key in {} {}", key.file.display(), expiry(key)));
+                    }
+                    recipients.push(Key::of(key));
+                }
+                warnings.extend(loaded.refused.iter().map(|refusal| format!("a key is refused: {refusal}")));
+                terms = Some(recipients_digest(&loaded.recipients.terms()));
+            }
+            Err(error) => warnings.push(format!("its keys cannot be used: {error}")),
+        }
+        let state = log.folder.lock().and_then(|locked| locked.read()).map_err(|error| warnings.push(error.to_string()));
+        let state = state.ok().flatten();
+        if let (Some(state), Some(terms)) = (&state, terms)
+            && state.recipients != terms
+        {
+            warnings.push("it is not sealed to these keys yet: its filter goes over to them with the next line".to_owned());
+        }
+        let newest = Newest::of(log);
+        if newest.bytes.is_none() {
+            warnings.push(format!("its newest file is gone: {}", newest.file.display()));
+        }
+        let disk_used_percent = newest.file.parent().and_then(|folder| used_space(folder).ok());
+        if let Some(used) = disk_used_percent.filter(|&used| used >= FULL) {
+            warnings.push(format!("its disk is {used} % full"));
+        }
+        Self {
+            log: log.config.log.display().to_string(),
+            host: log.config.host.clone(),
+            profile,
+            framing: log.config.framing.clone(),
+            recipients,
+            genesis: state.as_ref().map(|state| state.genesis.to_string()),
+            next_epoch: state.as_ref().map(|state| state.next_epoch),
+            newest,
+            disk_used_percent,
+            warnings,
+        }
+    }
+
+    fn as_text(&self) -> String {
+        let mut text = format!("{}\n", printable(&self.log));
+        let Newest { file, segment, bytes: length, written } = &self.newest;
+        let number = segment.map_or_else(String::new, |segment| format!("file {segment}, "));
+        if let (Some(length), Some(written)) = (length, written) {
+            let time = written.strftime("%Y-%m-%d %H:%M:%S UTC");
+            let _ = writeln!(text, "    {}: {number}{}, written {time}", printable(&file.to_string_lossy()), bytes(*length));
+        }
+        if let Some(profile) = self.profile {
+            let _ = writeln!(text, "    profile {profile}, {}", self.framing);
+        }
+        for Key { file, kind, fingerprint, expires, .. } in &self.recipients {
+            let expires =
+                expires.map_or_else(|| "does not expire".to_owned(), |time| format!("expires {}", time.strftime("%Y-%m-%d")));
+            let _ = writeln!(text, "    key {}: {kind} {fingerprint}, {expires}", printable(&file.to_string_lossy()));
+        }
+        if let Some(genesis) = &self.genesis {
+            let _ = writeln!(text, "    genesis {genesis}");
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "    warning: {}", printable(warning));
+        }
+        text
+    }
+}
+
+impl Key {
+    fn of(key: &Recipient) -> Self {
+        Self {
+            file: key.file.clone(),
+            kind: key.key.kind().to_string(),
+            fingerprint: key.fingerprint.clone(),
+            label: key.label.clone(),
+            expires: key.expires.and_then(|time| Timestamp::try_from(time).ok()),
+        }
+    }
+}
+
+impl Newest {
+    fn of(log: &Log) -> Self {
+        let there = fs::symlink_metadata(&log.newest).ok().filter(fs::Metadata::is_file);
+        Self {
+            file: log.newest.clone(),
+            segment: log.folder.newest_segment().ok().flatten().and_then(|newest| newest.segment),
+            bytes: there.as_ref().map(fs::Metadata::len),
+            written: there.and_then(|there| Timestamp::try_from(there.modified().ok()?).ok()),
+        }
+    }
+}
+
+fn rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(serializer)
+}
