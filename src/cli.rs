@@ -7,13 +7,9 @@
 pub mod apache;
 #[cfg(feature = "audit")]
 pub mod audit;
-mod doctor;
-mod existing;
 mod filter_args;
 pub mod rotatelogs;
 pub mod sealedlog;
-mod status;
-mod streams;
 pub mod syslog;
 
 use std::fmt::Display;

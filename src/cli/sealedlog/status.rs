@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::sealedlog::expiry;
+use super::keys::expiry;
 use super::streams::{Log, StreamsArgs, find};
-use super::{Outcome, bytes, print, printable};
+use crate::cli::{Outcome, bytes, print, printable};
 use crate::host::file::used_space;
 use crate::host::process;
 use crate::keys::{self, KEY_FOLDER};

@@ -13,8 +13,8 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::sealedlog::PROGRAM;
-use super::{Outcome, Trouble, bytes, print, printable};
+use super::PROGRAM;
+use crate::cli::{Outcome, Trouble, bytes, print, printable};
 use crate::host::open_files::{OpenFiles, Process};
 use crate::plaintext::{PlainFile, State, Survey};
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::sealedlog::PROGRAM;
-use super::{Outcome, Trouble, print, report};
+use super::PROGRAM;
 use crate::chain::MIN_SLOTS;
+use crate::cli::{Outcome, Trouble, print, report};
 use crate::control::{GenesisFingerprint, Hex};
 use crate::filter::target::{strip_suffix, with_suffix};
 use crate::host::memory::LockedBuffer;
@@ -46,22 +46,22 @@ Examples:
 pub struct StreamsArgs {
     /// Logs, by the name that their filter was given or by their newest file; without any: all that have a state
     #[arg(value_name = "FILE")]
-    pub(super) files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
 
     /// Where the chain of each log is kept
     #[arg(long, value_name = "DIR", default_value = "/var/lib/sealedlog")]
-    pub(super) state: PathBuf,
+    pub state: PathBuf,
 
     /// Where progress is kept
     #[arg(long, value_name = "DIR", default_value = "/run/sealedlog")]
-    pub(super) runtime: PathBuf,
+    pub runtime: PathBuf,
 }
 
 /// One log that has a state.
-pub(super) struct Log {
-    pub(super) folder: StateFolder,
-    pub(super) config: Config,
-    pub(super) newest: PathBuf,
+pub struct Log {
+    pub folder: StateFolder,
+    pub config: Config,
+    pub newest: PathBuf,
 }
 
 /// Seals a mark into each log.
@@ -120,7 +120,7 @@ fn each(args: &StreamsArgs, work: impl Fn(&Log) -> Result<String, Trouble>) -> O
 const HINT_RIGHTS: &str = "run it as root or as the user that the log's filter runs as";
 
 /// The logs that are asked for; those without a readable state in `unreadable`.
-pub(super) fn find(args: &StreamsArgs, unreadable: &mut Vec<PathBuf>) -> Result<Vec<Log>, Trouble> {
+pub fn find(args: &StreamsArgs, unreadable: &mut Vec<PathBuf>) -> Result<Vec<Log>, Trouble> {
     let folders = StateFolder::all(&args.state, &args.runtime).map_err(|error| {
         let hint = "name the folder that the filters were given as --state, and run it as root or as their user";
         Trouble::new(format_args!("cannot read {}: {error}", args.state.display()), hint)
@@ -185,7 +185,7 @@ impl Log {
     }
 
     /// The keys that its filter was told of.
-    pub(super) fn keys(&self) -> Result<Loaded, KeyError> {
+    pub fn keys(&self) -> Result<Loaded, KeyError> {
         keys::load(&self.config.keys, self.config.profile.as_deref().and_then(|profile| profile.parse().ok()))
     }
 

@@ -16,8 +16,9 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::sealedlog::{KeyPaths, PROGRAM};
-use super::{Outcome, Trouble, print, report};
+use super::PROGRAM;
+use super::keys::KeyPaths;
+use crate::cli::{Outcome, Trouble, print, report};
 use crate::control::{GenesisFingerprint, Hex};
 use crate::filter::target::with_suffix;
 use crate::host::file::open_nofollow;
