@@ -1,12 +1,12 @@
 //! Logs in plain text: which files of a folder, and which that any process writes, are not sealed.
 //!
-//! Promises: nothing is opened that could wait or be changed by it; no symbolic link is followed; a file counts as sealed by
-//! what it begins with, not by its name. Not promised: a file that nobody has open and that was not written for long is
+//! Promises: nothing is opened that could wait or be changed by it; no symbolic link is followed but one that is put in a
+//! folder's place meanwhile; a file counts as sealed by what it begins with, not by its name. Not promised: a file that nobody has open and that was not written for long is
 //! told as left over, though a program may come back to it.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -40,13 +40,24 @@ pub enum Content {
     Logins,
     /// systemd's journal.
     Journal,
-    /// Lines, compressed.
+    /// Something compressed.
     Compressed,
 }
 
 impl Content {
     /// So much of a file is enough to tell, in bytes.
     pub const HEAD: u64 = 8 << 10;
+
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::Sealed => "sealed",
+            Self::Logins => "logins",
+            Self::Journal => "journal",
+            Self::Compressed => "compressed",
+        }
+    }
 
     /// By a file's name and what it begins with.
     pub fn of(path: &Path, head: &[u8]) -> Self {
@@ -97,8 +108,8 @@ pub struct PlainFile {
     pub path: PathBuf,
     /// Why it is told.
     pub state: State,
-    /// It is a file of systemd's journal.
-    pub is_journal: bool,
+    /// What it has in it.
+    pub content: Content,
     /// No name is left of it: it was removed or replaced while it was open.
     pub removed: bool,
     /// Its length in bytes.
@@ -130,21 +141,23 @@ impl Survey {
     pub fn of(folder: &Path, open: &OpenFiles, now: SystemTime, recent: Duration) -> io::Result<Self> {
         let mut survey = Self::default();
         let mut seen = BTreeSet::new();
+        // As the kernel names it for the processes.
+        let folder = &fs::canonicalize(folder)?;
         fs::read_dir(folder)?;
         survey.walk(folder, MAX_DEPTH, &mut |survey, path, metadata| {
             seen.insert((metadata.dev(), metadata.ino()));
-            survey.look(path, &metadata, open, now, recent);
+            let writers = open.writers(&metadata).to_vec();
+            let looked = Looked { path, metadata: &metadata, removed: false, writers };
+            survey.look(looked, || open_nofollow(path), now, recent);
         });
         for file in open.iter() {
             let is_of_folder = file.path.starts_with(folder);
             if seen.contains(&(file.metadata.dev(), file.metadata.ino())) || !(is_of_folder || looks_like_log(&file.path)) {
                 continue;
             }
-            if file.removed {
-                survey.add(&file.path, &file.metadata, State::Open, false, true, file.writers.clone());
-            } else {
-                survey.look(&file.path, &file.metadata, open, now, recent);
-            }
+            let writers = file.writers.clone();
+            let looked = Looked { path: &file.path, metadata: &file.metadata, removed: file.removed, writers };
+            survey.look(looked, || file.open(), now, recent);
         }
         survey.files.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(survey)
@@ -153,31 +166,37 @@ impl Survey {
     fn walk(&mut self, folder: &Path, depth: usize, each: &mut impl FnMut(&mut Self, &Path, Metadata)) {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) => return self.unreadable.push((folder.to_owned(), error)),
+            Err(error) => return self.cannot(folder, error),
         };
         for entry in entries {
             let looked = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)));
             match looked {
                 Ok((path, metadata)) if metadata.is_dir() && depth > 0 => self.walk(&path, depth - 1, each),
+                Ok((path, metadata)) if metadata.is_dir() => self.cannot(&path, io::Error::other("too many folders above it")),
                 Ok((path, metadata)) if metadata.is_file() => each(self, &path, metadata),
                 Ok(_) => {}
-                // It was removed meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => self.unreadable.push((folder.to_owned(), error)),
+                Err(error) => self.cannot(folder, error),
             }
         }
     }
 
-    fn look(&mut self, path: &Path, metadata: &Metadata, open: &OpenFiles, now: SystemTime, recent: Duration) {
-        let writers = open.writers(metadata).to_vec();
+    /// What is gone by now needs no look.
+    fn cannot(&mut self, path: &Path, error: io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            self.unreadable.push((path.to_owned(), error));
+        }
+    }
+
+    fn look(&mut self, file: Looked<'_>, open: impl FnOnce() -> io::Result<File>, now: SystemTime, recent: Duration) {
+        let Looked { path, metadata, removed, writers } = file;
         // Nothing is in it, and nothing in plain text comes.
         if metadata.len() == 0 && writers.iter().all(|process| process.program.starts_with(OURS)) {
             return;
         }
-        let head = match head(path) {
-            Ok(head) => head,
-            Err(error) => return self.unreadable.push((path.to_owned(), error)),
-        };
+        let mut head = Vec::new();
+        if let Err(error) = open().and_then(|file| file.take(Content::HEAD).read_to_end(&mut head)) {
+            return self.cannot(path, error);
+        }
         let content = Content::of(path, &head);
         if content == Content::Sealed {
             self.sealed += 1;
@@ -190,14 +209,10 @@ impl Survey {
             () if !is_rotated(path) && metadata.modified().is_ok_and(is_recent) => State::Written,
             () => State::Old,
         };
-        self.add(path, metadata, state, content == Content::Journal, false, writers);
-    }
-
-    fn add(&mut self, path: &Path, metadata: &Metadata, state: State, is_journal: bool, removed: bool, writers: Vec<Process>) {
         self.files.push(PlainFile {
             path: path.to_owned(),
             state,
-            is_journal,
+            content,
             removed,
             length: metadata.len(),
             modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
@@ -206,10 +221,12 @@ impl Survey {
     }
 }
 
-fn head(path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    open_nofollow(path)?.take(Content::HEAD).read_to_end(&mut head)?;
-    Ok(head)
+/// A file before it is known what it has in it.
+struct Looked<'a> {
+    path: &'a Path,
+    metadata: &'a Metadata,
+    removed: bool,
+    writers: Vec<Process>,
 }
 
 /// A folder or a name that programs give their logs.
@@ -219,9 +236,14 @@ fn looks_like_log(path: &Path) -> bool {
     in_folder || name.ends_with(".log") || name.ends_with("_log")
 }
 
+/// By their names and those that rotation makes of them.
 fn is_logins(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    LOGINS.iter().any(|&login| name.strip_prefix(login).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    let name = COMPRESSED.iter().find_map(|suffix| name.strip_suffix(suffix)?.strip_suffix('.')).unwrap_or(name);
+    let is_number = |rest: &str| {
+        rest.strip_prefix(['.', '-']).is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    LOGINS.iter().any(|&login| name.strip_prefix(login).is_some_and(|rest| rest.is_empty() || is_number(rest)))
 }
 
 /// Compressed, numbered or dated: no program writes to it any more.
@@ -244,10 +266,12 @@ mod tests {
         for name in ["syslog", "access.log", "a-b", "x-12", "log.d", "1"] {
             assert!(!is_rotated(Path::new(name)), "{name}");
         }
-        for name in ["wtmp", "btmp.1", "lastlog"] {
+        for name in ["wtmp", "btmp.1", "lastlog", "wtmp-20261101", "btmp.2.gz"] {
             assert!(is_logins(Path::new(name)), "{name}");
         }
-        assert!(!is_logins(Path::new("wtmpx")) && !is_logins(Path::new("a/wtmp/b")));
+        for name in ["wtmpx", "a/wtmp/b", "wtmp.log", "lastlog.txt", "wtmp."] {
+            assert!(!is_logins(Path::new(name)), "{name}");
+        }
         for path in ["/srv/www/logs/a", "/opt/x/error.LOG", "/home/a/access_log"] {
             assert!(looks_like_log(Path::new(path)), "{path}");
         }

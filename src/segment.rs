@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use nix::unistd::Gid;
 
-use crate::host::file::{chown_group, group_id, open_append_nofollow};
+use crate::host::file::{chown_group, group_id, open_append_nofollow, open_nofollow};
 use crate::record::Framing;
 
 /// Owner may write, the log readers' group may read.
@@ -72,7 +72,8 @@ impl Batch {
     }
 }
 
-/// The one name of a folder that logs are named by, whichever links lead there, and whether or not it is there yet.
+/// The one name of a folder that logs are named by, whichever links lead there, and whether or not it is there yet. A link
+/// that leads nowhere yet counts as a folder that is not there.
 ///
 /// # Errors
 ///
@@ -144,14 +145,15 @@ pub fn remove(path: &Path) -> io::Result<()> {
 ///
 /// What open(2) and utimensat(2) say.
 pub fn keep_time(path: &Path, of: &Metadata) -> io::Result<()> {
-    File::options().append(true).open(path)?.set_modified(of.modified()?)
+    open_nofollow(path)?.set_modified(of.modified()?)
 }
 
-/// Brings a name that is new, or gone, to the disk. Who may not read the folder above has no way to.
+/// Brings a name that is new, or gone, to the disk. Who may not read the folder above has no way to; where that was moved
+/// away, so was the name.
 fn sync_folder(name: &Path) -> io::Result<()> {
     let above = name.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match File::open(above) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => Ok(()),
         above => above?.sync_all(),
     }
 }
@@ -226,8 +228,8 @@ impl Appender {
 pub struct LogFile {
     out: Appender,
     path: PathBuf,
-    /// Its name is not on the disk for certain.
-    is_new: Arc<AtomicBool>,
+    /// Its name is on the disk for certain.
+    is_named: Arc<AtomicBool>,
 }
 
 /// What another thread is to bring to the disk.
@@ -235,16 +237,16 @@ pub struct LogFile {
 pub struct Unsynced {
     file: File,
     path: PathBuf,
-    is_new: Arc<AtomicBool>,
+    is_named: Arc<AtomicBool>,
 }
 
 impl Unsynced {
-    /// Does so: the content, and the name of a new file.
+    /// Does so: the content, and once the name.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()?;
-        if self.is_new.load(Ordering::Relaxed) {
+        if !self.is_named.load(Ordering::Relaxed) {
             sync_folder(&self.path)?;
-            self.is_new.store(false, Ordering::Relaxed);
+            self.is_named.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -262,19 +264,20 @@ pub struct Found {
 impl LogFile {
     /// Opens a file to append to, or makes it. `marks` are the beginnings of records by which a torn end is seen.
     pub fn open(path: &Path, framing: Framing, marks: &[Vec<u8>]) -> io::Result<(Self, Found)> {
-        let (file, is_new) = match open_append_nofollow(path, FILE_MODE, true) {
+        let file = match open_append_nofollow(path, FILE_MODE, true) {
             Ok(file) => {
                 give_to_group(&file);
-                (file, true)
+                file
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (open_append_nofollow(path, FILE_MODE, false)?, false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_append_nofollow(path, FILE_MODE, false)?,
             Err(error) => return Err(error),
         };
         let length = file.metadata()?.len();
         let torn = if length == 0 { 0 } else { tail::torn(&File::open(path)?, length, framing, marks)? };
         let out = Appender { file, framing, ragged: torn > 0 };
-        let is_new = Arc::new(AtomicBool::new(is_new || length == 0));
-        Ok((Self { out, path: path.to_owned(), is_new }, Found { length, torn }))
+        // Who made the file may have been killed before its name was on the disk.
+        let is_named = Arc::new(AtomicBool::new(false));
+        Ok((Self { out, path: path.to_owned(), is_named }, Found { length, torn }))
     }
 
     /// Its path.
@@ -295,7 +298,7 @@ impl LogFile {
 
     /// For another thread to bring it to the disk.
     pub fn unsynced(&self) -> io::Result<Unsynced> {
-        Ok(Unsynced { file: self.out.file.try_clone()?, path: self.path.clone(), is_new: Arc::clone(&self.is_new) })
+        Ok(Unsynced { file: self.out.file.try_clone()?, path: self.path.clone(), is_named: Arc::clone(&self.is_named) })
     }
 
     /// Empties the file; only rotation with truncation does this.

@@ -80,9 +80,10 @@ fn what_is_written_in_plain_text_is_told_with_its_writer() {
         fs::write(log("app/recent.log"), "plain\n").unwrap();
         fs::write(log("left.log"), "plain\n").unwrap();
         age(log("left.log"), 30);
-        for name in ["syslog.1", "syslog.2.gz", "wtmp"] {
+        for name in ["syslog.1", "wtmp"] {
             fs::write(log(name), "x").unwrap();
         }
+        fs::write(log("syslog.2.gz"), b"\x1f\x8b\x08\0").unwrap();
         fs::write(log("empty.log"), "").unwrap();
         std::os::unix::fs::symlink(log("left.log"), log("link.log")).unwrap();
         let holder = Holder::of(&log("open.log"));
@@ -109,6 +110,8 @@ fn what_is_written_in_plain_text_is_told_with_its_writer() {
         ];
         assert_eq!(names(&place, &objects), expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
         assert!(summary["sealed"].as_u64() >= Some(2), "{summary}");
+        let contents: Vec<_> = objects.iter().map(|object| object["content"].as_str().unwrap()).collect();
+        assert_eq!(contents, ["lines", "lines", "lines", "lines", "lines", "compressed", "logins", "lines"]);
         let open = &objects[3]["writers"];
         assert_eq!((&open[0]["pid"], &open[0]["program"]), (&Value::from(holder.0.id()), &Value::from("sleep")));
         assert!(open.as_array().unwrap().len() == 1 && objects[3]["remedy"].as_str().unwrap().contains("sealedlog seal -o"));
@@ -121,6 +124,32 @@ fn what_is_written_in_plain_text_is_told_with_its_writer() {
         let (objects, _) = json(&place, &doctor(&place, &["--json", "--within", "31"]));
         assert!(names(&place, &objects).contains(&("log/left.log".to_owned(), "written".to_owned())));
     }
+}
+
+#[test]
+fn a_sealed_file_without_a_name_is_none_of_plain_text() {
+    let place = Place::new(&[&keys::sequoia_v6().public]);
+    fs::write(place.path("line"), "a line\n").unwrap();
+    seal(&place, "x.log");
+    let path = place.path("log/x.log.pgp");
+    let _holder = Holder::of(&path);
+    fs::remove_file(&path).unwrap();
+    let (objects, summary) = json(&place, &doctor(&place, &["--json"]));
+    assert_eq!(names(&place, &objects), []);
+    assert!(summary["sealed"].as_u64() >= Some(1), "{summary}");
+}
+
+#[test]
+fn the_folder_may_be_named_by_a_link() {
+    let place = Place::new(&[&keys::sequoia_v6().public]);
+    let path = place.path("log/foo");
+    let _holder = Holder::of(&path);
+    fs::write(&path, "plain\n").unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(place.path("log"), place.path("link")).unwrap();
+    let output = Command::new(SEALEDLOG).args(["doctor", "--json", "--logs"]).arg(place.path("link")).output().unwrap();
+    let (objects, _) = json(&place, &output);
+    assert_eq!(names(&place, &objects), [("log/foo".to_owned(), "open".to_owned())]);
 }
 
 #[test]

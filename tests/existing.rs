@@ -14,7 +14,10 @@ use common::disk::SmallDisk;
 use common::keys;
 use common::lines::{Lines, nasty};
 use common::sealed::{Log, Place, unprivileged};
-use common::tools::tool;
+use common::syslog::children;
+use common::tools::{SOON, tool, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const SEALEDLOG: &str = env!("CARGO_BIN_EXE_sealedlog");
 
@@ -96,6 +99,14 @@ fn what_is_no_log_that_was_left_is_refused_and_the_others_are_done() {
     fs::write(log("x.1.gz"), b"\x1f\x8b\x08\0").unwrap();
     fs::write(log("system.journal"), b"LPKSHHRH\0").unwrap();
     std::os::unix::fs::symlink(log("good"), log("link")).unwrap();
+    fs::write(log("two"), "a line\n").unwrap();
+    fs::hard_link(log("two"), place.path("one")).unwrap();
+    fs::write(log("locked"), "a line\n").unwrap();
+    let locked = File::open(log("locked")).unwrap();
+    locked.lock().unwrap();
+    fs::create_dir(log("folder")).unwrap();
+    fs::write(log("folder/x"), "a line\n").unwrap();
+    std::os::unix::fs::symlink(log("folder"), log("linked")).unwrap();
     assert!(place.seal_to("sealed").stdin(File::open(log("good")).unwrap()).status().unwrap().success());
     let writing = File::options().append(true).open(log("open")).unwrap();
     let mut holder = tool("sleep").arg("600").stdin(Stdio::null()).stdout(writing).stderr(Stdio::null()).spawn().unwrap();
@@ -104,7 +115,10 @@ fn what_is_no_log_that_was_left_is_refused_and_the_others_are_done() {
         ("wtmp", "no lines".to_owned()),
         ("x.1.gz", "unpack it first".to_owned()),
         ("system.journal", "journalctl --file".to_owned()),
-        ("link", "no links".to_owned()),
+        ("link", "without links".to_owned()),
+        ("two", "it has another name, too".to_owned()),
+        ("locked", "another run seals it".to_owned()),
+        ("linked/x", format!("its folder is {}, by its own name", log("folder").display())),
         ("sealed.pgp", "it is sealed already".to_owned()),
         ("nowhere", "No such file".to_owned()),
         ("nowhere/x", "No such file".to_owned()),
@@ -139,6 +153,32 @@ fn where_the_disk_is_full_the_plain_file_stays_as_it_was() {
     assert!(status == Some(2) && err.contains("left as it was") && err.contains("No space left"), "{err}");
     assert_eq!(common::sealed::names(&at), ["a.log"]);
     assert!(fs::read(&plain).unwrap() == text);
+}
+
+#[test]
+fn what_is_opened_to_write_meanwhile_is_not_removed() {
+    let place = Place::new(&[&keys::sequoia_v6().public]);
+    let plain = place.path("log/a.log");
+    fs::write(&plain, "a line\n").unwrap();
+    // It stops when the sealed file has its name.
+    let command = existing(&place, &[&plain]);
+    let mut strace = tool("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=link,linkat", "-e", "inject=link,linkat:signal=STOP"]);
+    strace.arg(command.get_program()).args(command.get_args()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut strace = strace.spawn().unwrap();
+    assert!(wait_for(SOON, || place.path("log/a.log.pgp").exists()));
+    let _writing = File::options().append(true).open(&plain).unwrap();
+    // It may be about to stop only.
+    let ended = wait_for(SOON, || {
+        for traced in children(strace.id()) {
+            let _ = kill(Pid::from_raw(traced as i32), Signal::SIGCONT);
+        }
+        strace.try_wait().unwrap().is_some()
+    });
+    assert!(ended);
+    let (status, _, err) = told(&strace.wait_with_output().unwrap());
+    assert!(status == Some(2) && err.contains("has it open to write") && err.contains("still there in plain text"), "{err}");
+    assert_eq!(place.logs(), ["a.log", "a.log.pgp"]);
 }
 
 #[test]

@@ -1,19 +1,24 @@
 //! Which processes have which files open to write, out of `/proc` (proc_pid_fd(5), proc_pid_fdinfo(5)).
 //!
 //! Promises: regular files only, each once, with every process that could be looked at. Not promised: one moment for all of
-//! it, since processes come and go meanwhile; files that are mapped and whose descriptor was closed.
+//! it, since processes come and go meanwhile; files that are mapped and whose descriptor was closed; processes outside of
+//! this one's PID namespace (pid_namespaces(7)).
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::libc::O_NONBLOCK;
 
 /// What open(2) keeps of a way to open a file that can be written to.
 const ACCESS_MODE: u32 = 0o3;
 /// What the kernel puts behind the name of a file that has none any more.
-const DELETED: &str = " (deleted)";
+const DELETED: &[u8] = b" (deleted)";
 
 /// A process that has a file open to write.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,13 +42,28 @@ pub struct OpenFile {
     pub metadata: Metadata,
     /// By whom, the lowest number first.
     pub writers: Vec<Process>,
+    /// One of their descriptors.
+    fd: PathBuf,
+}
+
+impl OpenFile {
+    /// Opens it to read, whether or not it has a name that can be reached.
+    ///
+    /// # Errors
+    ///
+    /// What open(2) says; `NotFound` where the process has closed it.
+    pub fn open(&self) -> io::Result<File> {
+        // What the descriptor is now may be something else, that would wait.
+        OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&self.fd)
+    }
 }
 
 /// All of them.
 #[derive(Debug, Default)]
 pub struct OpenFiles {
     files: BTreeMap<(u64, u64), OpenFile>,
-    /// How many processes may not be looked at.
+    /// How many processes may not be looked at, as far as that shows; at least one where the first one does not (`hidepid`,
+    /// proc(5)).
     pub hidden: usize,
 }
 
@@ -55,6 +75,7 @@ impl OpenFiles {
     /// Where the folder of the processes, `/proc` but in a test, cannot be read.
     pub fn look(proc: &Path) -> io::Result<Self> {
         let mut all = Self::default();
+        all.hidden += usize::from(!proc.join("1").is_dir());
         for entry in fs::read_dir(proc)? {
             let entry = entry?;
             let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -93,7 +114,7 @@ impl OpenFiles {
             let process = process.get_or_insert_with(|| Process::of(id, folder));
             let file = self.files.entry((metadata.dev(), metadata.ino())).or_insert_with(|| {
                 let (path, removed) = name_of(&fd.path(), &metadata);
-                OpenFile { path, removed, metadata, writers: Vec::new() }
+                OpenFile { path, removed, metadata, writers: Vec::new(), fd: fd.path() }
             });
             if !file.writers.contains(process) {
                 file.writers.push(process.clone());
@@ -127,7 +148,7 @@ fn name_of(fd: &Path, metadata: &Metadata) -> (PathBuf, bool) {
     if is_there(&path) {
         return (path, false);
     }
-    let without = path.to_str().and_then(|path| path.strip_suffix(DELETED)).map(PathBuf::from);
+    let without = path.as_os_str().as_bytes().strip_suffix(DELETED).map(|name| PathBuf::from(OsStr::from_bytes(name)));
     (without.unwrap_or(path), true)
 }
 
@@ -175,6 +196,14 @@ mod tests {
         assert_eq!(found.writers(&fs::metadata(at("written")).unwrap()), &written.writers[..]);
         assert!(named("removed").unwrap().removed);
         assert!(named("read").is_none() && found.writers(&fs::metadata(at("read")).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn where_the_first_process_does_not_show_others_may_be_hidden() {
+        let proc = tempfile::tempdir().unwrap();
+        assert_eq!(OpenFiles::look(proc.path()).unwrap().hidden, 1);
+        fs::create_dir_all(proc.path().join("1/fd")).unwrap();
+        assert_eq!(OpenFiles::look(proc.path()).unwrap().hidden, 0);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::PROGRAM;
 use crate::cli::{Outcome, Trouble, bytes, print, printable};
 use crate::host::open_files::{OpenFiles, Process};
-use crate::plaintext::{PlainFile, State, Survey};
+use crate::plaintext::{Content, PlainFile, State, Survey};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -60,7 +60,7 @@ pub fn run(args: &DoctorArgs) -> Outcome {
     }
     match count(&survey, |state| state.receives()) {
         0 if open.hidden > 0 || !survey.unreadable.is_empty() => {
-            Err(Trouble::new("not all could be looked at, so nothing is certain", "run it as root"))
+            Err(Trouble::new("not all could be looked at, so nothing is certain", "run it as root, and see what is warned of"))
         }
         plain => Ok(ExitCode::from(u8::from(plain > 0))),
     }
@@ -78,15 +78,16 @@ fn as_text(survey: &Survey) -> String {
         let _ = writeln!(text, "    {}", remedy(file));
     }
     for file in &old {
-        let _ = writeln!(text, "{}: old plain text, {}", shown(&file.path), bytes(file.length));
+        let _ = writeln!(text, "{}: old, {}", shown(&file.path), what(file));
     }
-    if !old.is_empty() {
-        let _ = writeln!(text, "    sealedlog seal-existing seals old files and removes them");
+    if old.iter().any(|file| file.content == Content::Lines) {
+        let _ =
+            writeln!(text, "    sealedlog seal-existing seals old plain text and removes it; unpack first what is compressed");
     }
     let plain = count(survey, |state| state.receives());
     let _ = writeln!(
         text,
-        "{plain} {} written in plain text, {} with old plain text ({}), {} sealed",
+        "{plain} {} written in plain text, {} old and not sealed ({}), {} sealed",
         if plain == 1 { "file is" } else { "files are" },
         old.len(),
         bytes(old.iter().map(|file| file.length).sum()),
@@ -106,6 +107,7 @@ fn as_json(survey: &Survey, hidden: usize) -> String {
         let object = json!({
             "file": file.path.to_string_lossy(),
             "state": file.state.name(),
+            "content": file.content.name(),
             "removed": file.removed,
             "bytes": file.length,
             "modified": modified(file).map(|time| time.to_string()),
@@ -127,11 +129,13 @@ fn as_json(survey: &Survey, hidden: usize) -> String {
 }
 
 fn what(file: &PlainFile) -> String {
-    let mut text = match file.state {
-        State::Logins => "records of logins, in binary".to_owned(),
-        _ if file.is_journal => "systemd's journal, not sealed".to_owned(),
-        _ => "plain text".to_owned(),
+    let content = match file.content {
+        Content::Lines | Content::Sealed => "plain text",
+        Content::Logins => "records of logins, in binary",
+        Content::Journal => "systemd's journal, not sealed",
+        Content::Compressed => "compressed",
     };
+    let mut text = content.to_owned();
     let _ = write!(text, ", {}", bytes(file.length));
     if file.removed {
         text.push_str(", removed or replaced while it was open");
@@ -140,7 +144,7 @@ fn what(file: &PlainFile) -> String {
         let _ = write!(text, ", written {}", time.strftime("%Y-%m-%d %H:%M UTC"));
     }
     for (at, Process { id, program, unit }) in file.writers.iter().enumerate() {
-        let unit = unit.as_ref().map_or_else(String::new, |unit| format!(", {unit}"));
+        let unit = unit.as_ref().map_or_else(String::new, |unit| format!(", {}", printable(unit)));
         let _ = write!(text, "{}{} ({id}{unit})", if at == 0 { ", open in " } else { ", " }, printable(program));
     }
     text
@@ -153,7 +157,7 @@ fn remedy(file: &PlainFile) -> String {
         (State::Logins, _) => "it stays: login and sshd keep records of fixed length in it, and write no lines; who logs in is \
                                in the log of authentication, too"
             .to_owned(),
-        _ if file.is_journal => {
+        _ if file.content == Content::Journal => {
             "set Storage=volatile in a file in /etc/systemd/journald.conf.d/, let journald forward to a syslog \
                                  daemon, and restart systemd-journald"
                 .to_owned()
