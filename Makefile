@@ -2,7 +2,7 @@
 CARGO ?= cargo
 FEATURES := --features audit
 
-.PHONY: help setup build demo test fault bench bench-count fuzz deny deb
+.PHONY: help setup build demo test test-debian fault bench bench-count fuzz deny deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: setup ## format, lints, documentation, all tests
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(CARGO) test $(FEATURES)
+
+test-debian: setup ## the packages on a booted Debian (systemd-nspawn, as root; five minutes); SYSLOG="rsyslog" only with this daemon
+	@scripts/test-debian.sh $(SYSLOG)
 
 fault: setup ## every system call of the filters fails once (an hour or more); FAULT=reopen/ only those, KEEP=DIR keeps the bad
 	@FAULT="$(FAULT)" KEEP="$(KEEP)" scripts/fault.sh

@@ -45,4 +45,4 @@ cp -r deploy/debian "$work/debian"
 ) >"$out/build.log" 2>&1 || { tail -n 30 "$out/build.log" >&2; fail "dpkg-buildpackage failed" "all that it said is in $out/build.log"; }
 rm -rf "$work"
 ls "$out"/*_"$version"_*.deb
-lintian --fail-on error,warning --allow-root "$out"/*_"$version"_*.changes
+lintian --fail-on error,warning --allow-root "$out"/*_"$version"_*.changes || exit 1

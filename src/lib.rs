@@ -16,5 +16,6 @@ pub mod plaintext;
 pub mod recipient;
 pub mod record;
 pub mod segment;
+pub mod services;
 pub mod sha256;
 pub mod stream;

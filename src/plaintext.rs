@@ -20,6 +20,8 @@ use crate::record;
 const MAX_DEPTH: usize = 32;
 /// What a file of the journal begins with (systemd, JOURNAL_FILE_FORMAT).
 const JOURNAL: &[u8] = b"LPKSHHRH";
+/// Where it is in memory (systemd-journald.service(8)).
+const RUNTIME_JOURNAL: &str = "/run/log/journal";
 /// Binary records of logins, which are no lines: utmp(5), lastlog(8), faillog(5).
 const LOGINS: [&str; 4] = ["wtmp", "btmp", "lastlog", "faillog"];
 /// What the names of our filters begin with.
@@ -82,6 +84,8 @@ pub enum State {
     Old,
     /// Binary records of logins.
     Logins,
+    /// The journal in memory, which is gone with it.
+    Memory,
 }
 
 impl State {
@@ -92,6 +96,7 @@ impl State {
             Self::Written => "written",
             Self::Old => "old",
             Self::Logins => "logins",
+            Self::Memory => "memory",
         }
     }
 
@@ -205,6 +210,7 @@ impl Survey {
         let is_recent = |modified: SystemTime| now.duration_since(modified).map_or(true, |age| age <= recent);
         let state = match () {
             () if content == Content::Logins => State::Logins,
+            () if content == Content::Journal && path.starts_with(RUNTIME_JOURNAL) => State::Memory,
             () if !writers.is_empty() => State::Open,
             () if !is_rotated(path) && metadata.modified().is_ok_and(is_recent) => State::Written,
             () => State::Old,

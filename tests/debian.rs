@@ -56,9 +56,15 @@ impl System {
     /// All files that were written or removed, and are not the package manager's own.
     fn all_written(&self) -> BTreeSet<String> {
         let find = must(tool("find").arg(self.folder.path().join("changed")).args(["!", "-type", "d", "-printf", "/%P\\n"]), b"");
-        let own = ["/var/lib/dpkg/", "/var/log/dpkg.log", "/var/cache/", "/etc/ld.so.cache", "/packages/"];
+        let own = ["/var/lib/dpkg/", "/var/log/dpkg.log", "/var/cache/", "/etc/ld.so.cache", "/packages/", "/run/lock/"];
+        let is_own = |file: &str| own.iter().any(|own| file.starts_with(own)) || ACCOUNTS_BEFORE.contains(&file);
         let files = String::from_utf8(find).unwrap();
-        files.lines().filter(|file| !own.iter().any(|own| file.starts_with(own))).map(str::to_owned).collect()
+        // What was written as it was is none.
+        let is_as_before = |file: &str| {
+            let (Ok(now), Ok(before)) = (fs::read(self.written(file)), fs::read(file)) else { return false };
+            now == before
+        };
+        files.lines().filter(|file| !is_own(file) && !is_as_before(file)).map(str::to_owned).collect()
     }
 
     /// Runs a script inside, as root, in which the first command that fails is the last.
@@ -77,7 +83,55 @@ impl System {
     }
 }
 
+/// What useradd(8) and its kin leave of the accounts before.
+const ACCOUNTS_BEFORE: [&str; 5] = ["/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/.pwd.lock"];
+const APACHE: &str = "/etc/apache2/conf-available/00-sealedlog.conf";
 const SEAL: &str = "sealedlog seal -o /var/log/sealed/x.log";
+
+/// Without systemd running, so nothing is started; the whole of it is `make test-debian`.
+fn enable_and_disable(system: &System) {
+    let before = system.all_written();
+    let shown = system.run("sealedlog enable --dry-run apache", b"");
+    for step in
+        ["would run systemctl -q enable sealedlog@apache2-access.log.socket", "would write /etc/apache2/", "would run a2enconf"]
+    {
+        assert!(shown.contains(step), "{shown}");
+    }
+    assert_eq!(system.all_written(), before, "a dry run");
+
+    let site = "CustomLog ${APACHE_LOG_DIR}/shop-access.log combined\nCustomLog /srv/elsewhere.log combined\n";
+    fs::create_dir_all(system.written("/etc/apache2/sites-enabled")).unwrap();
+    fs::write(system.written("/etc/apache2/sites-enabled/shop.conf"), site).unwrap();
+    let told = system.run("sealedlog enable apache; apache2ctl configtest 2>&1; sealedlog enable apache", b"");
+    for text in
+        ["/etc/apache2/sites-enabled/shop.conf:2: not below ${APACHE_LOG_DIR}", "apache: sealed (", "Syntax OK", "sealed already"]
+    {
+        assert!(told.contains(text), "{told}");
+    }
+    let content = fs::read_to_string(system.written(APACHE)).unwrap();
+    assert!(content.contains("\nDefine APACHE_LOG_DIR /run/sealedlog-in/apache2\n"), "{content}");
+    let enabled = system.all_written();
+    for name in ["access", "error", r"shop\x2daccess"] {
+        let unit = format!("/etc/systemd/system/sockets.target.wants/sealedlog@apache2-{name}.log.socket");
+        assert!(enabled.contains(&unit), "{unit}: {enabled:?}");
+    }
+    // A configuration that Apache would not start with is none that anything is changed for.
+    fs::write(
+        system.written("/etc/apache2/sites-enabled/broken.conf"),
+        "CustomLog ${APACHE_LOG_DIR}/new.log combined\nNonsense\n",
+    )
+    .unwrap();
+    let refused = system.run("if sealedlog enable apache 2>&1; then exit 1; fi; sealedlog status || true", b"");
+    assert!(refused.contains("Nonsense") && refused.contains("apache: 'apache2ctl configtest' failed"), "{refused}");
+    fs::remove_file(system.written("/etc/apache2/sites-enabled/broken.conf")).unwrap();
+    assert_eq!(system.all_written(), enabled);
+
+    system.run("sealedlog disable apache; grep -qx apache /etc/sealedlog/disabled; rm /etc/sealedlog/disabled", b"");
+    fs::remove_file(system.written("/etc/apache2/sites-enabled/shop.conf")).unwrap();
+    assert_eq!(system.all_written(), before, "exactly undone");
+    // Done with what was removed.
+    system.run("sealedlog enable apache", b"");
+}
 
 #[test]
 fn they_install_seal_upgrade_and_leave_nothing_but_what_was_sealed() {
@@ -104,6 +158,7 @@ fn they_install_seal_upgrade_and_leave_nothing_but_what_was_sealed() {
     fs::copy(&key.public, system.written("/etc/sealedlog/keys.d/auditor.asc")).unwrap();
     let text = [Lines::file(1, 50), Lines::file(2, 50)];
     system.run(&format!("mkdir -p /var/log/sealed; {SEAL}"), &text[0]);
+    enable_and_disable(&system);
     // The same version again is an upgrade like any other: the stream goes on.
     system.run("dpkg -i /packages/sealedlog*.deb; sealedlog-audit --version", b"");
     system.run(SEAL, &text[1]);

@@ -28,6 +28,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("sealedlog-doctor", &[include_str!("manual/sealedlog-doctor.man")]),
     ("sealedlog-seal-existing", &[include_str!("manual/sealedlog-seal-existing.man")]),
     ("sealedlog-status", &[include_str!("manual/sealedlog-status.man")]),
+    ("sealedlog-enable", &[include_str!("manual/sealedlog-enable.man")]),
+    ("sealedlog-disable", &[include_str!("manual/sealedlog-disable.man")]),
     ("sealedlog-mark", &[include_str!("manual/sealedlog-mark.man")]),
     ("sealedlog-restart", &[include_str!("manual/sealedlog-restart.man")]),
     (

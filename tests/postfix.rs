@@ -69,7 +69,8 @@ fn mail_is_logged_through_a_fifo() {
     let folder = tempfile::tempdir().unwrap();
     // Postfix's programs that write are other users.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let fifo = folder.path().join("sealedlog-mail.fifo");
+    let fifo = folder.path().join("sealedlog-in/mail.log");
+    fs::create_dir(fifo.parent().unwrap()).unwrap();
     mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
     let _holder = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
     let main = shipped("postfix/main.cf").replace("/var/run/", &format!("{}/", folder.path().display()));
@@ -99,7 +100,7 @@ fn mail_is_logged_through_a_fifo() {
 
     let texts = site.texts();
     assert_eq!(texts.len(), 1, "{:?}", site.files());
-    let text = String::from_utf8_lossy(&texts["mail"]).into_owned();
+    let text = String::from_utf8_lossy(&texts["mail.log"]).into_owned();
     for (name, count) in [("unread", 10), ("first", 20), ("killed", 20), ("reloaded", 20), ("stopped", 20)] {
         assert_delivered(&text, name, count);
     }
@@ -110,7 +111,7 @@ fn mail_is_logged_through_a_fifo() {
 
 /// The filter as the service unit runs it, on the FIFO.
 fn filter(site: &Site, fifo: &Path) -> Running {
-    let unit = shipped("postfix/sealedlog-mail.service");
+    let unit = shipped("systemd/sealedlog@.service").replace("%I", "mail.log");
     let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/sealedlog seal ")).unwrap();
     let line = line.replace("%%", "%").replace("/var/log/sealed/", &format!("{}/", site.logs().display()));
     let mut command = Command::new(env!("CARGO_BIN_EXE_sealedlog"));

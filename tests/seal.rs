@@ -255,6 +255,27 @@ fn each_line_is_in_the_file_before_the_next_comes() {
     }
 }
 
+/// As with `%Y-%m-%d`, which changes too seldom to wait for.
+#[test]
+fn a_name_with_the_time_begins_a_file_when_it_changes() {
+    let place = fast();
+    let mut command = place.seal_to("deeper/x.%H%M%S");
+    let mut running = Running::start(command.arg("--make-parents"));
+    let folder = place.path("log/deeper");
+    let mut text = Vec::new();
+    for (count, line) in Lines::new(6).take(3).enumerate() {
+        text.extend_from_slice(&line);
+        running.write(&line);
+        assert!(wait_for(SOON, || folder.is_dir() && names(&folder).len() == count + 1), "{:?}", names(&folder));
+        sleep(Duration::from_millis(1100));
+    }
+    running.end_well();
+    let files: Vec<_> = names(&folder).into_iter().map(|name| folder.join(name)).collect();
+    let log = Log::open(&files, &[secret()]);
+    assert!(log.text() == text);
+    log.assert_settled();
+}
+
 // Signals.
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 const LAYERS: [&[&str]; 6] = [
     &["chain", "control", "recipient", "record", "sha256"],
     &["host"],
-    &["segment", "identity", "plaintext"],
+    &["segment", "identity", "plaintext", "services"],
     &["stream", "input", "keys"],
     &["audit", "filter"],
     &["cli"],

@@ -16,8 +16,14 @@ _sealedlog() {
             ",$1")
                 cmd="sealedlog"
                 ;;
+            sealedlog,disable)
+                cmd="sealedlog__subcmd__disable"
+                ;;
             sealedlog,doctor)
                 cmd="sealedlog__subcmd__doctor"
+                ;;
+            sealedlog,enable)
+                cmd="sealedlog__subcmd__enable"
                 ;;
             sealedlog,keys)
                 cmd="sealedlog__subcmd__keys"
@@ -50,8 +56,22 @@ _sealedlog() {
 
     case "${cmd}" in
         sealedlog)
-            opts="-h -V --help --version seal keys mark status doctor seal-existing restart"
+            opts="-h -V --help --version seal keys enable disable mark status doctor seal-existing restart"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealedlog__subcmd__disable)
+            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng journald"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -78,6 +98,20 @@ _sealedlog() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealedlog__subcmd__enable)
+            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng journald"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -196,7 +230,7 @@ _sealedlog() {
             return 0
             ;;
         sealedlog__subcmd__seal)
-            opts="-o -h --output --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --user --no-sandbox --until-eof --until-term --help"
+            opts="-o -h --output --make-parents --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --user --no-sandbox --until-eof --until-term --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -276,7 +310,7 @@ _sealedlog() {
             return 0
             ;;
         sealedlog__subcmd__status)
-            opts="-h --state --runtime --keys --json --help"
+            opts="-h --state --runtime --keys --warnings --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod enable;
 mod existing;
 mod keys;
 mod status;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::doctor::DoctorArgs;
+use self::enable::{DisableArgs, EnableArgs};
 use self::existing::ExistingArgs;
 use self::keys::KeysArgs;
 use self::status::StatusArgs;
@@ -21,7 +23,7 @@ use super::filter_args::FilterArgs;
 use super::{Outcome, Trouble, report};
 use crate::filter::target::{FileActions, FileTarget, Target};
 use crate::filter::{Until, WhenFull};
-use crate::segment::rotation::{Rotation, Schedule};
+use crate::segment::rotation::{Base, Rotation, Schedule};
 
 const PROGRAM: &str = "sealedlog";
 
@@ -47,6 +49,12 @@ enum Command {
     /// Show what would be sealed to
     #[command(after_help = keys::EXAMPLES)]
     Keys(KeysArgs),
+    /// Have the logs of services sealed from now on
+    #[command(after_help = enable::ENABLE_EXAMPLES)]
+    Enable(EnableArgs),
+    /// Have services write plain text again
+    #[command(after_help = enable::DISABLE_EXAMPLES)]
+    Disable(DisableArgs),
     /// Seal into each log how far it has come, before its files are copied for an audit
     #[command(after_help = streams::MARK_EXAMPLES)]
     Mark(StreamsArgs),
@@ -67,9 +75,14 @@ enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = SEAL_EXAMPLES)]
 struct SealArgs {
-    /// File to append to; the suffix of the record format is added unless it is there. Without it: standard output
+    /// File to append to, with strftime conversions of the local time: with %Y-%m-%d each day has a file. The suffix of the
+    /// record format is added unless it is there. Without it: standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Make the file's folder where it is missing
+    #[arg(long, requires = "output")]
+    make_parents: bool,
 
     #[command(flatten)]
     filter: FilterArgs,
@@ -83,6 +96,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Seal(args) => seal(args),
+        Command::Enable(args) => enable::enable(&args),
+        Command::Disable(args) => enable::disable(&args),
         Command::Mark(args) => streams::mark(&args),
         Command::Restart(args) => streams::restart(&args),
         Command::Status(args) => status::run(&args),
@@ -96,9 +111,12 @@ fn seal(args: SealArgs) -> Outcome {
     let target = match args.output {
         None => Target::Output,
         Some(template) => {
-            let schedule = Schedule::new(Rotation::default(), &template);
-            let schedule = schedule.map_err(|error| Trouble::new(error, "give the file's name after -o"))?;
-            Target::Files(Box::new(FileTarget { template, schedule, actions: FileActions::default() }))
+            let rotation = Rotation { base: Base::Local, ..Rotation::default() };
+            let schedule = Schedule::new(rotation, &template);
+            let mut schedule = schedule.map_err(|error| Trouble::new(error, "give the file's name after -o"))?;
+            schedule.rotation.interval = schedule.names.finest();
+            let actions = FileActions { make_parents: args.make_parents, ..FileActions::default() };
+            Target::Files(Box::new(FileTarget { template, schedule, actions }))
         }
     };
     args.filter.run(PROGRAM, target, Until::Term, WhenFull::Block)

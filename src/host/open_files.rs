@@ -125,6 +125,23 @@ impl OpenFiles {
     }
 }
 
+/// Who has this file open to write, whatever kind of file it is. Processes that may not be looked at are passed over.
+pub fn writers_of(proc: &Path, file: &Metadata) -> Vec<Process> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
+    let has_it = |folder: &Path| {
+        let mut fds = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
+        fds.any(|fd| {
+            let is_it = fs::metadata(fd.path()).is_ok_and(|there| (there.dev(), there.ino()) == (file.dev(), file.ino()));
+            is_it && is_writable(&fs::read_to_string(folder.join("fdinfo").join(fd.file_name())).unwrap_or_default())
+        })
+    };
+    processes
+        .filter(|(id, folder)| *id != std::process::id() && has_it(folder))
+        .map(|(id, folder)| Process::of(id, &folder))
+        .collect()
+}
+
 impl Process {
     fn of(id: u32, folder: &Path) -> Self {
         let program = fs::read_to_string(folder.join("comm")).map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned());

@@ -17,6 +17,7 @@ use super::PROGRAM;
 use crate::cli::{Outcome, Trouble, bytes, print, printable};
 use crate::host::open_files::{OpenFiles, Process};
 use crate::plaintext::{Content, PlainFile, State, Survey};
+use crate::services::Service;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -120,6 +121,7 @@ fn as_json(survey: &Survey, hidden: usize) -> String {
         "plain": count(survey, |state| state.receives()),
         "old": count(survey, |state| state == State::Old),
         "logins": count(survey, |state| state == State::Logins),
+        "memory": count(survey, |state| state == State::Memory),
         "sealed": survey.sealed,
         "hidden_processes": hidden,
         "unreadable": survey.unreadable.iter().map(|(path, _)| path.to_string_lossy()).collect::<Vec<_>>(),
@@ -157,14 +159,14 @@ fn remedy(file: &PlainFile) -> String {
         (State::Logins, _) => "it stays: login and sshd keep records of fixed length in it, and write no lines; who logs in is \
                                in the log of authentication, too"
             .to_owned(),
-        _ if file.content == Content::Journal => {
-            "set Storage=volatile in a file in /etc/systemd/journald.conf.d/, let journald forward to a syslog \
-                                 daemon, and restart systemd-journald"
-                .to_owned()
+        (State::Memory, _) => "it stays: what journald keeps in memory is gone with the power".to_owned(),
+        _ if file.content == Content::Journal && file.writers.is_empty() => {
+            "journald wrote it before: read what you need of it, then remove it".to_owned()
         }
-        (_, Some("apache2" | "httpd")) => format!("let Apache hand its log to sealedlog-apache: {SNIPPETS}/apache/README.md"),
-        (_, Some("rsyslogd")) => format!("let rsyslog hand its messages to sealedlog-syslog: {SNIPPETS}/rsyslog/README.md"),
-        (_, Some("syslog-ng")) => format!("let syslog-ng hand its messages to sealedlog-syslog: {SNIPPETS}/syslog-ng/README.md"),
+        _ if file.content == Content::Journal => enable(Service::Journald),
+        (_, Some("apache2" | "httpd")) => enable(Service::Apache),
+        (_, Some("rsyslogd")) => enable(Service::Rsyslog),
+        (_, Some("syslog-ng")) => enable(Service::SyslogNg),
         (_, Some("postlogd" | "master")) => {
             format!("let Postfix log to syslog, or to a FIFO of sealedlog: {SNIPPETS}/postfix/README.md")
         }
@@ -174,9 +176,17 @@ fn remedy(file: &PlainFile) -> String {
         }
         (_, None) => match writes_itself(&file.path) {
             Some(program) => format!("{program} writes it by itself, and nothing of sealedlog seals such a file yet"),
-            None => "find out which program writes it, and let that log to syslog where it can".to_owned(),
+            None => format!(
+                "nobody has it open: if it is from before, seal-existing seals and removes it ({PROGRAM} seal-existing {}); else find \
+                 out which program writes it, and let that log to syslog",
+                shown(&file.path)
+            ),
         },
     }
+}
+
+fn enable(service: Service) -> String {
+    format!("{PROGRAM} enable {service}; what that says of this file, if it names it")
 }
 
 /// Programs that open their logs for a moment only, so that they are seldom seen.

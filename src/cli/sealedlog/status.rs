@@ -43,6 +43,10 @@ pub struct StatusArgs {
     #[arg(long, value_name = "PATH", default_value = KEY_FOLDER)]
     keys: Vec<PathBuf>,
 
+    /// Only the logs with something wrong
+    #[arg(long)]
+    warnings: bool,
+
     /// One JSON object a line: each log, then a summary
     #[arg(long)]
     json: bool,
@@ -100,7 +104,7 @@ pub fn run(args: &StatusArgs) -> Outcome {
     let now = SystemTime::now();
     let all: Vec<Status> = logs.iter().map(|log| Status::of(log, now)).collect();
     let mut text = String::new();
-    for status in &all {
+    for status in all.iter().filter(|status| !args.warnings || !status.warnings.is_empty()) {
         let _ = if args.json { writeln!(text, "{}", json!(status)) } else { write!(text, "{}", status.as_text()) };
     }
     let mut warnings: usize = all.iter().map(|status| status.warnings.len()).sum();

@@ -1,0 +1,135 @@
+//! Apache: `APACHE_LOG_DIR` is defined anew, as a folder in memory where the FIFOs lie.
+//!
+//! A definition in the configuration goes before the variable of Debian's envvars(5), however Apache is started. It holds for
+//! what is read after it, so it comes first among `conf-enabled`.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{DropIn, FIFO_FOLDER, Wiring, WiringError, below, is_plain_name};
+
+/// As a2enconf(8) knows it.
+pub const NAME: &str = "00-sealedlog";
+/// The file.
+pub const DROP_IN: &str = "/etc/apache2/conf-available/00-sealedlog.conf";
+/// What its logs' names begin with.
+pub const LOGS: &str = "apache2/";
+
+const MAIN: &str = "/etc/apache2/apache2.conf";
+const FOLDERS: [&str; 3] = ["/etc/apache2/mods-enabled", "/etc/apache2/conf-enabled", "/etc/apache2/sites-enabled"];
+const LOG_DIR: &str = "${APACHE_LOG_DIR}/";
+/// Logs that Debian's own configuration has, or an administrator who turns a site on.
+const USUAL: [&str; 3] = ["access.log", "error.log", "other_vhosts_access.log"];
+/// Directives whose first argument is a log.
+const DIRECTIVES: [&str; 6] = ["CustomLog", "ErrorLog", "ForensicLog", "GlobalLog", "ScriptLog", "TransferLog"];
+
+pub fn wiring(root: &Path) -> Result<Wiring, WiringError> {
+    let mut wiring = Wiring { logs: USUAL.map(|name| format!("{LOGS}{name}")).to_vec(), ..Wiring::default() };
+    let mut error_log = String::new();
+    for path in files(root)? {
+        let bytes = fs::read(below(root, &path.to_string_lossy()));
+        let bytes = bytes.map_err(|source| WiringError::Read { path: path.clone(), source })?;
+        for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+            let line = line.trim();
+            if line.starts_with('#') {
+                continue;
+            }
+            let told = look(line, &mut wiring.logs);
+            wiring.left.extend(told.map(|what| format!("{}:{}: {what}: {line}", path.display(), number + 1)));
+            // Read before the definition, so it is said once more behind it.
+            if path == Path::new(MAIN) && directive(line) == Some("ErrorLog") && line.contains(LOG_DIR) {
+                error_log = format!("{line}\n");
+            }
+        }
+    }
+    wiring.logs.sort();
+    wiring.logs.dedup();
+    let folder = format!("{FIFO_FOLDER}/{}", LOGS.trim_end_matches('/'));
+    let content = format!(
+        "# Made by \"sealedlog enable apache\", removed by \"sealedlog disable apache\".\n\
+         # A log that has no FIFO there yet lands in memory, and gets one with the next \"sealedlog enable apache\".\n\
+         Define APACHE_LOG_DIR {folder}\n{error_log}"
+    );
+    wiring.drop_ins.push(DropIn { path: PathBuf::from(DROP_IN), content });
+    Ok(wiring)
+}
+
+/// Its configuration, as Debian's main file includes it.
+fn files(root: &Path) -> Result<Vec<PathBuf>, WiringError> {
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        let entries = match fs::read_dir(below(root, folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(WiringError::Read { path: PathBuf::from(folder), source }),
+        };
+        let ours = |name: &str| name.strip_suffix(".conf") == Some(NAME);
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        files.extend(names.filter(|name| name.ends_with(".conf") && !ours(name)).map(|name| Path::new(folder).join(name)));
+    }
+    files.sort();
+    files.insert(0, PathBuf::from(MAIN));
+    Ok(files)
+}
+
+/// The directive of a line, if it is one that names a log.
+fn directive(line: &str) -> Option<&'static str> {
+    let word = line.split_whitespace().next()?;
+    DIRECTIVES.into_iter().find(|directive| directive.eq_ignore_ascii_case(word))
+}
+
+/// Notes the logs that a line names; what is to be done where they cannot be sealed so.
+fn look(line: &str, logs: &mut Vec<String>) -> Option<&'static str> {
+    let argument = line.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start());
+    if argument.trim_start_matches('"').starts_with('|') {
+        return line.contains(LOG_DIR).then_some("a program gets this log, and where it writes to is its business");
+    }
+    let mut at = 0;
+    while let Some(found) = line[at..].find(LOG_DIR) {
+        let from = at + found + LOG_DIR.len();
+        let to = line[from..].find(|c: char| c == '"' || c == '\'' || c.is_whitespace()).map_or(line.len(), |len| from + len);
+        let log = format!("{LOGS}{}", &line[from..to]);
+        if !is_plain_name(&log) {
+            return Some("the name has characters that a FIFO's unit cannot have; choose another one");
+        }
+        logs.push(log);
+        at = to;
+    }
+    let is_file = !argument.starts_with("syslog") && !argument.trim_start_matches('"').starts_with("/dev/null");
+    (at == 0 && directive(line).is_some() && is_file)
+        .then_some("not below ${APACHE_LOG_DIR}, so it stays in plain text; write it as ${APACHE_LOG_DIR}/NAME")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_of_all_sites_are_found_and_others_named() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = below(root.path(), path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(MAIN, "# ErrorLog: x\nErrorLog ${APACHE_LOG_DIR}/error.log\nIncludeOptional conf-enabled/*.conf\n");
+        write("/etc/apache2/conf-enabled/00-sealedlog.conf", "ErrorLog ${APACHE_LOG_DIR}/ours.log\n");
+        write(
+            "/etc/apache2/sites-enabled/a.conf",
+            "<VirtualHost *>\n\tErrorLog \"${APACHE_LOG_DIR}/shop-error.log\"\n\tcustomlog ${APACHE_LOG_DIR}/shop/access.log combined\n",
+        );
+        write(
+            "/etc/apache2/sites-enabled/b.conf",
+            "CustomLog /srv/b.log combined\nErrorLog syslog:local1\nCustomLog \"|rotatelogs ${APACHE_LOG_DIR}/c 86400\" combined\nErrorLog ${APACHE_LOG_DIR}/100%\n",
+        );
+        write("/etc/apache2/sites-enabled/b.conf~", "CustomLog ${APACHE_LOG_DIR}/old.log combined\n");
+        let Wiring { logs, drop_ins, left } = wiring(root.path()).unwrap();
+        let expected = ["access.log", "error.log", "other_vhosts_access.log", "shop-error.log", "shop/access.log"];
+        assert_eq!(logs, expected.map(|name| format!("apache2/{name}")));
+        let content = "Define APACHE_LOG_DIR /run/sealedlog-in/apache2\nErrorLog ${APACHE_LOG_DIR}/error.log\n";
+        assert!(drop_ins[0].content.ends_with(content), "{}", drop_ins[0].content);
+        let places: Vec<_> = left.iter().map(|text| text.split(": ").next().unwrap()).collect();
+        assert_eq!(places, [1, 3, 4].map(|line| format!("/etc/apache2/sites-enabled/b.conf:{line}")));
+    }
+}
