@@ -8,6 +8,7 @@ pub mod apache;
 #[cfg(feature = "audit")]
 pub mod audit;
 mod filter_args;
+pub mod follow;
 pub mod rotatelogs;
 pub mod sealedlog;
 pub mod syslog;

@@ -8,6 +8,9 @@
 //! Not promised: that a line is text, or whole; writers tear and interleave long lines themselves.
 #![forbid(unsafe_code)]
 
+pub mod followed;
+pub mod journal;
+
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod cli;
 pub mod control;
 pub mod filter;
+pub mod follow;
 pub mod host;
 #[cfg(feature = "audit")]
 pub mod identity;

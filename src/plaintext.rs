@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::host::file::open_nofollow;
+use crate::host::file::{first_data, open_nofollow};
 use crate::host::open_files::{OpenFiles, Process};
 use crate::record;
 
@@ -199,8 +199,15 @@ impl Survey {
             return;
         }
         let mut head = Vec::new();
-        if let Err(error) = open().and_then(|file| file.take(Content::HEAD).read_to_end(&mut head)) {
-            return self.cannot(path, error);
+        let looked = open().and_then(|file| {
+            (&file).take(Content::HEAD).read_to_end(&mut head)?;
+            // What is followed is sealed and emptied, and keeps its length.
+            Ok(metadata.len() > 0 && head.iter().all(|&byte| byte == 0) && first_data(&file, 0)? >= file.metadata()?.len())
+        });
+        match looked {
+            Err(error) => return self.cannot(path, error),
+            Ok(true) => return,
+            Ok(false) => {}
         }
         let content = Content::of(path, &head);
         if content == Content::Sealed {

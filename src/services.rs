@@ -22,6 +22,12 @@ pub const FIFO_FOLDER: &str = "/run/sealedlog-in";
 pub const SEALED_FOLDER: &str = "/var/log/sealed";
 /// Where systemd keeps which FIFOs it is to hold.
 const WANTED: &str = "/etc/systemd/system/sockets.target.wants";
+/// Where it keeps which services it is to start.
+const SERVICES_WANTED: &str = "/etc/systemd/system/multi-user.target.wants";
+/// Behind the name of a plain file that waits.
+const ASIDE: &str = ".unsealed-";
+/// The unit that follows files.
+const FOLLOW: &str = "sealedlog-follow.service";
 
 /// A service whose logs can be sealed without its configuration being edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +38,10 @@ pub enum Service {
     Rsyslog,
     /// syslog-ng(8): all destinations of its main file that are files.
     SyslogNg,
-    /// systemd-journald(8): in memory, and little; its lines go to the syslog daemon.
+    /// systemd-journald(8): in memory, and little; its lines go to the syslog daemon, or are followed where there is none.
     Journald,
+    /// Programs that only write files: those of `/etc/sealedlog/follow` are followed.
+    Files,
 }
 
 /// What is to be done for a service.
@@ -43,6 +51,8 @@ pub struct Wiring {
     pub logs: Vec<String>,
     /// Our own files among its configuration.
     pub drop_ins: Vec<DropIn>,
+    /// Our own units that follow its log.
+    pub units: Vec<&'static str>,
     /// What of its configuration is left as it is, and what to do about it.
     pub left: Vec<String>,
 }
@@ -81,9 +91,6 @@ pub enum WiringError {
     /// It has no log that could be sealed.
     #[error("{} names no log file", .0.display())]
     NoLogs(PathBuf),
-    /// Nobody takes the journal's lines over.
-    #[error("no syslog daemon is installed to which journald could hand its lines")]
-    NoSyslog,
 }
 
 /// Commands that are the same for all systems.
@@ -91,7 +98,7 @@ type Command = &'static [&'static str];
 
 impl Service {
     /// In the order in which they are wired: who takes lines over comes before who hands them over.
-    pub const ALL: [Self; 4] = [Self::Apache, Self::Rsyslog, Self::SyslogNg, Self::Journald];
+    pub const ALL: [Self; 5] = [Self::Apache, Self::Rsyslog, Self::SyslogNg, Self::Journald, Self::Files];
 
     /// As it is called on command lines.
     pub fn name(self) -> &'static str {
@@ -100,6 +107,7 @@ impl Service {
             Self::Rsyslog => "rsyslog",
             Self::SyslogNg => "syslog-ng",
             Self::Journald => "journald",
+            Self::Files => "files",
         }
     }
 
@@ -115,6 +123,7 @@ impl Service {
             Self::Rsyslog => "usr/sbin/rsyslogd",
             Self::SyslogNg => "usr/sbin/syslog-ng",
             Self::Journald => "usr/lib/systemd/systemd-journald",
+            Self::Files => "etc/sealedlog/follow",
         };
         root.join(program).exists()
     }
@@ -126,6 +135,7 @@ impl Service {
             Self::Rsyslog => rsyslog::wiring(root),
             Self::SyslogNg => syslog_ng::wiring(root),
             Self::Journald => journald::wiring(root),
+            Self::Files => Ok(Wiring { units: vec![FOLLOW], ..Wiring::default() }),
         }
     }
 
@@ -136,12 +146,27 @@ impl Service {
             Self::Rsyslog => &[rsyslog::DROP_IN],
             Self::SyslogNg => &[syslog_ng::DROP_IN],
             Self::Journald => &[journald::DROP_IN],
+            Self::Files => &[],
         }
     }
 
     /// Whether it is wired.
     pub fn is_enabled(self, root: &Path) -> bool {
-        self.drop_ins().iter().all(|path| below(root, path).exists())
+        match self.drop_ins() {
+            [] => !self.enabled_units(root).is_empty(),
+            files => files.iter().all(|path| below(root, path).exists()),
+        }
+    }
+
+    /// Our units that follow its log, as it was wired.
+    pub fn enabled_units(self, root: &Path) -> Vec<&'static str> {
+        let unit = match self {
+            Self::Journald => journald::FOLLOW,
+            Self::Files => FOLLOW,
+            Self::Apache | Self::Rsyslog | Self::SyslogNg => return Vec::new(),
+        };
+        let is_wanted = below(root, SERVICES_WANTED).join(unit).symlink_metadata().is_ok();
+        is_wanted.then_some(unit).into_iter().collect()
     }
 
     /// The logs that it was wired with.
@@ -168,17 +193,23 @@ impl Service {
             Self::Apache => Some(&["apache2ctl", "configtest"]),
             Self::Rsyslog => Some(&["rsyslogd", "-N1"]),
             Self::SyslogNg => Some(&["syslog-ng", "--syntax-only"]),
-            Self::Journald => None,
+            Self::Journald | Self::Files => None,
         }
     }
 
+    /// Whether the service's own switch is on.
+    pub fn is_switched_on(self, root: &Path) -> bool {
+        self != Self::Apache || below(root, apache::ENABLED).exists()
+    }
+
     /// Has it take up its configuration, if it runs. Requests and messages that are under way are not lost.
-    pub fn take_up(self) -> Command {
+    pub fn take_up(self) -> Option<Command> {
         match self {
-            Self::Apache => &["systemctl", "try-reload-or-restart", "apache2.service"],
-            Self::Rsyslog => &["systemctl", "try-restart", "rsyslog.service"],
-            Self::SyslogNg => &["systemctl", "try-restart", "syslog-ng.service"],
-            Self::Journald => &["systemctl", "try-restart", "systemd-journald.service"],
+            Self::Apache => Some(&["systemctl", "try-reload-or-restart", "apache2.service"]),
+            Self::Rsyslog => Some(&["systemctl", "try-restart", "rsyslog.service"]),
+            Self::SyslogNg => Some(&["systemctl", "try-restart", "syslog-ng.service"]),
+            Self::Journald => Some(&["systemctl", "try-restart", "systemd-journald.service"]),
+            Self::Files => None,
         }
     }
 }
@@ -236,6 +267,18 @@ fn is_plain_name(log: &str) -> bool {
         !part.is_empty() && !part.starts_with('.') && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     };
     log.len() <= 100 && log.split('/').all(is_plain)
+}
+
+/// Where a plain file waits that lay in the place of a FIFO, until it is sealed.
+pub fn aside(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("{ASIDE}{number}"));
+    PathBuf::from(name)
+}
+
+/// Whether a name is one of those.
+fn is_aside(name: &str) -> bool {
+    name.contains(ASIDE)
 }
 
 /// A path of the system below `root`.

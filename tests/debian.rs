@@ -56,7 +56,7 @@ impl System {
     /// All files that were written or removed, and are not the package manager's own.
     fn all_written(&self) -> BTreeSet<String> {
         let find = must(tool("find").arg(self.folder.path().join("changed")).args(["!", "-type", "d", "-printf", "/%P\\n"]), b"");
-        let own = ["/var/lib/dpkg/", "/var/log/dpkg.log", "/var/cache/", "/etc/ld.so.cache", "/packages/", "/run/lock/"];
+        let own = ["/var/lib/dpkg/", "/var/log/dpkg.log", "/var/cache/", "/etc/ld.so.cache", "/packages/", "/run/sealedlog-in/"];
         let is_own = |file: &str| own.iter().any(|own| file.starts_with(own)) || ACCOUNTS_BEFORE.contains(&file);
         let files = String::from_utf8(find).unwrap();
         // What was written as it was is none.

@@ -50,6 +50,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             include_str!("manual/sealedlog-syslog.man"),
         ],
     ),
+    ("sealedlog-follow", &[include_str!("manual/sealedlog-follow.man")]),
     ("sealedlog-audit", &[include_str!("manual/audit.man")]),
     ("sealedlog-audit-keygen", &[include_str!("manual/audit-keygen.man")]),
     ("sealedlog-audit-open", &[include_str!("manual/audit-open.man")]),
@@ -63,6 +64,7 @@ fn programs() -> Vec<Command> {
         sealedlog::cli::sealedlog::Cli::command(),
         sealedlog::cli::apache::Cli::command(),
         sealedlog::cli::syslog::Cli::command(),
+        sealedlog::cli::follow::Cli::command(),
         #[cfg(feature = "audit")]
         sealedlog::cli::audit::Cli::command(),
     ];

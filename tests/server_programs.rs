@@ -63,6 +63,16 @@ fn no_secret_keys_on_the_server() {
     }
 }
 
+/// What seals is another program.
+#[test]
+fn no_keys_where_files_are_followed() {
+    let symbols = symbols(env!("CARGO_BIN_EXE_sealedlog-follow"));
+    assert!(has(&symbols, "sealedlog::follow::"));
+    for wanted in MODULES.into_iter().chain(FUNCTIONS).chain(["sealedlog::recipient::", "sealedlog::chain::"]) {
+        assert!(!has(&symbols, wanted), "sealedlog-follow has {wanted}");
+    }
+}
+
 #[cfg(feature = "audit")]
 #[test]
 fn the_auditors_program_has_all_of_it() {

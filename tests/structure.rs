@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 6] = [
     &["host"],
     &["segment", "identity", "plaintext", "services"],
     &["stream", "input", "keys"],
-    &["audit", "filter"],
+    &["audit", "filter", "follow"],
     &["cli"],
 ];
 /// The pure core: no file, no environment, no clock. Also those parts of other modules that promise the same.

@@ -70,7 +70,7 @@ _sealedlog() {
             return 0
             ;;
         sealedlog__subcmd__disable)
-            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng journald"
+            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng journald files"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -106,7 +106,7 @@ _sealedlog() {
             return 0
             ;;
         sealedlog__subcmd__enable)
-            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng journald"
+            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng journald files"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -7,13 +7,13 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{Gid, Group, fchown};
+use nix::unistd::{Gid, Group, Whence, fchown, lseek};
 
 /// Opens `path` for appending, and creates it with `mode` (less the umask) where it is missing;
 /// with `create_exclusive` it must be missing.
@@ -56,6 +56,68 @@ pub fn open_nofollow(path: &Path) -> io::Result<File> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     Ok(file)
+}
+
+/// The same, to read and to write.
+///
+/// # Errors
+///
+/// As [`open_nofollow`].
+pub fn open_nofollow_to_change(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(file)
+}
+
+/// Where the first byte from `from` on is that is not zero; the file's length where there is none. Holes are passed over.
+///
+/// # Errors
+///
+/// What lseek(2) and read(2) say.
+pub fn first_data(file: &File, from: u64) -> io::Result<u64> {
+    let mut at = from;
+    let mut bytes = [0; 4096];
+    loop {
+        at = match lseek(file, i64::try_from(at).unwrap_or(i64::MAX), Whence::SeekData) {
+            Ok(data) => u64::try_from(data).unwrap_or(at),
+            // Nothing but a hole behind it.
+            Err(Errno::ENXIO) => return Ok(file.metadata()?.len()),
+            Err(errno) => return Err(errno.into()),
+        };
+        let read = file.read_at(&mut bytes, at)?;
+        if let Some(found) = bytes[..read].iter().position(|&byte| byte != 0) {
+            return Ok(at + found as u64);
+        }
+        if read == 0 {
+            return Ok(at);
+        }
+        at += read as u64;
+    }
+}
+
+/// Overwrites a part of a file with zeros, on the disk, then gives its blocks back where the file system can. The length stays.
+///
+/// # Errors
+///
+/// What write(2) and fdatasync(2) say.
+pub fn erase_range(file: &File, from: u64, len: u64) -> io::Result<()> {
+    let zeros = [0; 4096];
+    let mut at = from;
+    while at < from + len {
+        let count = usize::try_from(from + len - at).map_or(zeros.len(), |left| left.min(zeros.len()));
+        file.write_all_at(&zeros[..count], at)?;
+        at += count as u64;
+    }
+    file.sync_data()?;
+    let range = i64::try_from(from).ok().zip(i64::try_from(len).ok());
+    if let Some((from, len)) = range {
+        // It is a matter of room only.
+        let _ = fallocate(file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, from, len);
+    }
+    Ok(())
 }
 
 /// How much of a path's file system is used, in hundredths of what who is not root may use.

@@ -7,42 +7,59 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{DropIn, FIFO_FOLDER, Wiring, WiringError, below, is_plain_name};
+use super::{DropIn, FIFO_FOLDER, Wiring, WiringError, below, is_aside, is_plain_name, read};
 
 /// As a2enconf(8) knows it.
 pub const NAME: &str = "00-sealedlog";
 /// The file.
 pub const DROP_IN: &str = "/etc/apache2/conf-available/00-sealedlog.conf";
+/// Where a2enconf(8) brings it in.
+pub const ENABLED: &str = "/etc/apache2/conf-enabled/00-sealedlog.conf";
 /// What its logs' names begin with.
 pub const LOGS: &str = "apache2/";
 
 const MAIN: &str = "/etc/apache2/apache2.conf";
-const FOLDERS: [&str; 3] = ["/etc/apache2/mods-enabled", "/etc/apache2/conf-enabled", "/etc/apache2/sites-enabled"];
+const MODULES: &str = "/etc/apache2/mods-enabled";
+const FOLDERS: [&str; 3] = [MODULES, "/etc/apache2/conf-enabled", "/etc/apache2/sites-enabled"];
 const LOG_DIR: &str = "${APACHE_LOG_DIR}/";
 /// Logs that Debian's own configuration has, or an administrator who turns a site on.
 const USUAL: [&str; 3] = ["access.log", "error.log", "other_vhosts_access.log"];
 /// Directives whose first argument is a log.
 const DIRECTIVES: [&str; 6] = ["CustomLog", "ErrorLog", "ForensicLog", "GlobalLog", "ScriptLog", "TransferLog"];
 
+const PIPED: &str = "a program gets this log, and where it writes to is its business";
+const ELSEWHERE: &str = "not below ${APACHE_LOG_DIR}, so it stays in plain text; write it as ${APACHE_LOG_DIR}/NAME";
+const EARLY: &str = "read before APACHE_LOG_DIR is defined anew, so it stays in plain text; move it to a site";
+
 pub fn wiring(root: &Path) -> Result<Wiring, WiringError> {
     let mut wiring = Wiring { logs: USUAL.map(|name| format!("{LOGS}{name}")).to_vec(), ..Wiring::default() };
     let mut error_log = String::new();
     for path in files(root)? {
-        let bytes = fs::read(below(root, &path.to_string_lossy()));
-        let bytes = bytes.map_err(|source| WiringError::Read { path: path.clone(), source })?;
-        for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+        let text = read(root, &path.to_string_lossy())?;
+        let (is_main, mut is_early) = (path == Path::new(MAIN), path == Path::new(MAIN) || path.starts_with(MODULES));
+        for (number, line) in text.lines().enumerate() {
             let line = line.trim();
+            // Ours is the first of those.
+            is_early &= !(is_main && line.starts_with("Include") && line.contains("conf-enabled/"));
             if line.starts_with('#') {
                 continue;
             }
-            let told = look(line, &mut wiring.logs);
-            wiring.left.extend(told.map(|what| format!("{}:{}: {what}: {line}", path.display(), number + 1)));
-            // Read before the definition, so it is said once more behind it.
-            if path == Path::new(MAIN) && directive(line) == Some("ErrorLog") && line.contains(LOG_DIR) {
-                error_log = format!("{line}\n");
+            let place = |what: &str| format!("{}:{}: {what}: {line}", path.display(), number + 1);
+            match look(line) {
+                // It is said once more behind the definition.
+                Log::Ours(_) if is_early && is_main && directive(line) == Some("ErrorLog") => error_log = format!("{line}\n"),
+                Log::Ours(_) if is_early => wiring.left.push(place(EARLY)),
+                Log::Ours(logs) => wiring.logs.extend(logs),
+                Log::Left(what) => wiring.left.push(place(what)),
+                Log::NotUnderstood => {
+                    return Err(WiringError::NotUnderstood { path, line: number + 1, text: line.to_owned() });
+                }
+                Log::None => {}
             }
         }
     }
+    // Those of files that are included from elsewhere, once Apache has opened them.
+    wiring.logs.extend(landed(root));
     wiring.logs.sort();
     wiring.logs.dedup();
     let folder = format!("{FIFO_FOLDER}/{}", LOGS.trim_end_matches('/'));
@@ -79,26 +96,48 @@ fn directive(line: &str) -> Option<&'static str> {
     DIRECTIVES.into_iter().find(|directive| directive.eq_ignore_ascii_case(word))
 }
 
-/// Notes the logs that a line names; what is to be done where they cannot be sealed so.
-fn look(line: &str, logs: &mut Vec<String>) -> Option<&'static str> {
+/// What a line says of logs.
+enum Log {
+    /// Nothing.
+    None,
+    /// These are below the folder that is defined anew.
+    Ours(Vec<String>),
+    /// It is not, and why.
+    Left(&'static str),
+    /// It is, under a name that no FIFO can have.
+    NotUnderstood,
+}
+
+fn look(line: &str) -> Log {
     let argument = line.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start());
     if argument.trim_start_matches('"').starts_with('|') {
-        return line.contains(LOG_DIR).then_some("a program gets this log, and where it writes to is its business");
+        return if line.contains(LOG_DIR) { Log::Left(PIPED) } else { Log::None };
     }
-    let mut at = 0;
+    let (mut at, mut logs) = (0, Vec::new());
     while let Some(found) = line[at..].find(LOG_DIR) {
         let from = at + found + LOG_DIR.len();
         let to = line[from..].find(|c: char| c == '"' || c == '\'' || c.is_whitespace()).map_or(line.len(), |len| from + len);
         let log = format!("{LOGS}{}", &line[from..to]);
         if !is_plain_name(&log) {
-            return Some("the name has characters that a FIFO's unit cannot have; choose another one");
+            return Log::NotUnderstood;
         }
         logs.push(log);
         at = to;
     }
     let is_file = !argument.starts_with("syslog") && !argument.trim_start_matches('"').starts_with("/dev/null");
-    (at == 0 && directive(line).is_some() && is_file)
-        .then_some("not below ${APACHE_LOG_DIR}, so it stays in plain text; write it as ${APACHE_LOG_DIR}/NAME")
+    match logs.as_slice() {
+        [] if directive(line).is_some() && is_file => Log::Left(ELSEWHERE),
+        [] => Log::None,
+        _ => Log::Ours(logs),
+    }
+}
+
+/// Plain files that lie where FIFOs are to be.
+fn landed(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(below(root, FIFO_FOLDER).join(LOGS)).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let logs = files.filter_map(|entry| Some(format!("{LOGS}{}", entry.file_name().to_str()?)));
+    logs.filter(|log| is_plain_name(log) && !is_aside(log)).collect()
 }
 
 #[cfg(test)]
@@ -121,15 +160,22 @@ mod tests {
         );
         write(
             "/etc/apache2/sites-enabled/b.conf",
-            "CustomLog /srv/b.log combined\nErrorLog syslog:local1\nCustomLog \"|rotatelogs ${APACHE_LOG_DIR}/c 86400\" combined\nErrorLog ${APACHE_LOG_DIR}/100%\n",
+            "CustomLog /srv/b.log combined\nErrorLog syslog:local1\nCustomLog \"|rotatelogs ${APACHE_LOG_DIR}/c 86400\" combined\nErrorLog /var/log/x.log\n",
         );
+        write("/etc/apache2/mods-enabled/m.conf", "TransferLog ${APACHE_LOG_DIR}/early.log\n");
+        write("/run/sealedlog-in/apache2/landed.log", "a line\n");
+        write("/run/sealedlog-in/apache2/x.log.unsealed-0", "a line\n");
         write("/etc/apache2/sites-enabled/b.conf~", "CustomLog ${APACHE_LOG_DIR}/old.log combined\n");
-        let Wiring { logs, drop_ins, left } = wiring(root.path()).unwrap();
-        let expected = ["access.log", "error.log", "other_vhosts_access.log", "shop-error.log", "shop/access.log"];
+        let Wiring { logs, drop_ins, left, .. } = wiring(root.path()).unwrap();
+        let expected = ["access.log", "error.log", "landed.log", "other_vhosts_access.log", "shop-error.log", "shop/access.log"];
         assert_eq!(logs, expected.map(|name| format!("apache2/{name}")));
         let content = "Define APACHE_LOG_DIR /run/sealedlog-in/apache2\nErrorLog ${APACHE_LOG_DIR}/error.log\n";
         assert!(drop_ins[0].content.ends_with(content), "{}", drop_ins[0].content);
         let places: Vec<_> = left.iter().map(|text| text.split(": ").next().unwrap()).collect();
-        assert_eq!(places, [1, 3, 4].map(|line| format!("/etc/apache2/sites-enabled/b.conf:{line}")));
+        assert_eq!(places[0], "/etc/apache2/mods-enabled/m.conf:1");
+        assert_eq!(places[1..], [1, 3, 4].map(|line| format!("/etc/apache2/sites-enabled/b.conf:{line}")));
+        // No FIFO can have this name.
+        write("/etc/apache2/sites-enabled/c.conf", "CustomLog ${APACHE_LOG_DIR}/$site.log combined\n");
+        assert!(matches!(super::wiring(root.path()), Err(WiringError::NotUnderstood { line: 1, .. })));
     }
 }

@@ -11,16 +11,40 @@ use super::{DropIn, FIFO_FOLDER, Wiring, WiringError, is_plain_name, log_name, r
 pub const DROP_IN: &str = "/etc/rsyslog.d/zz-sealedlog.conf";
 
 const MAIN: &str = "/etc/rsyslog.conf";
-/// Lines that are no rules.
-const SETTINGS: [&str; 6] = ["#", "$", "module(", "global(", "include(", "input("];
+/// Lines that are no rules, and that mean the same for rules wherever they stand.
+const SETTINGS: [&str; 3] = ["module(", "global(", "input("];
+/// The same of the older form.
+const DIRECTIVES: [&str; 12] = [
+    "$ActionFileDefaultTemplate",
+    "$AllowedSender",
+    "$DirCreateMode",
+    "$DirGroup",
+    "$DirOwner",
+    "$FileCreateMode",
+    "$FileGroup",
+    "$FileOwner",
+    "$ModLoad",
+    "$RepeatedMsgReduction",
+    "$Umask",
+    "$WorkDirectory",
+];
+/// What brings our file in.
+const INCLUDES: [&str; 2] = ["$IncludeConfig /etc/rsyslog.d/*.conf", "include(file=\"/etc/rsyslog.d/*.conf\""];
+/// Actions that write no file: to users, to another host, to a FIFO, to nobody.
+const OTHER_ACTIONS: [&str; 5] = [":omusrmsg:", "@", "|", "~", "stop"];
 
 pub fn wiring(root: &Path) -> Result<Wiring, WiringError> {
     let main = read(root, MAIN)?;
     let (mut wiring, mut rules) = (Wiring::default(), String::new());
-    let mut has_queue = false;
+    let (mut has_queue, mut is_included) = (false, false);
     for (at, line) in main.lines().enumerate() {
         let line = line.trim();
-        if line.is_empty() || SETTINGS.iter().any(|setting| line.starts_with(setting)) {
+        let is_directive = DIRECTIVES.iter().any(|name| line.split_whitespace().next() == Some(name));
+        if line.is_empty() || line.starts_with('#') || is_directive || SETTINGS.iter().any(|setting| line.starts_with(setting)) {
+            continue;
+        }
+        if INCLUDES.iter().any(|include| line.starts_with(include)) && wiring.logs.is_empty() && rules.is_empty() {
+            is_included = true;
             continue;
         }
         if line.starts_with("main_queue(") && line.ends_with(')') {
@@ -29,11 +53,15 @@ pub fn wiring(root: &Path) -> Result<Wiring, WiringError> {
         }
         let not_understood = || WiringError::NotUnderstood { path: PathBuf::from(MAIN), line: at + 1, text: line.to_owned() };
         let (selector, action) = line.split_once(char::is_whitespace).ok_or_else(not_understood)?;
-        if !is_selector(selector) {
+        // Before our file comes in, a rule would write what ours writes, too.
+        if !is_selector(selector) || !is_included {
             return Err(not_understood());
         }
         let action = action.trim_start();
         let Some(file) = action.trim_start_matches('-').strip_prefix('/') else {
+            if !OTHER_ACTIONS.iter().any(|other| action.starts_with(other)) {
+                return Err(not_understood());
+            }
             rules += &format!("{selector} {action}\n");
             continue;
         };
@@ -86,11 +114,13 @@ mod tests {
         wiring(root.path())
     }
 
+    const INCLUDE: &str = "$IncludeConfig /etc/rsyslog.d/*.conf\n";
+
     #[test]
     fn files_become_fifos_and_the_rest_stays() {
-        let wiring = of("# x\nmodule(load=\"imuxsock\") # y\n$IncludeConfig /etc/rsyslog.d/*.conf\n\
+        let wiring = of("# x\nmodule(load=\"imuxsock\") # y\n$FileOwner root\n$IncludeConfig /etc/rsyslog.d/*.conf\n\
             *.*;auth,authpriv.none\t\t-/var/log/syslog\nauth,authpriv.*  /var/log/auth.log\n*.emerg\t:omusrmsg:*\n*.* @@relay:514\n");
-        let Wiring { logs, drop_ins, left } = wiring.unwrap();
+        let Wiring { logs, drop_ins, left, .. } = wiring.unwrap();
         assert_eq!((logs, left), (vec!["auth.log".to_owned(), "syslog".to_owned()], vec![]));
         let content = &drop_ins[0].content;
         for line in [
@@ -112,10 +142,20 @@ mod tests {
             "action(type=\"omfile\" file=\"/x\")",
             ":msg, contains, \"x\" /var/log/x",
             "*.* /var/log/%x",
+            "*.* action(type=\"omfile\" file=\"/var/log/all.log\")",
+            "*.* ?DynaFile",
+            "*.* -?DynaFile",
+            "*.* ^/bin/x",
+            "$ActionQueueType LinkedList",
+            "$PrivDropToUser syslog",
+            "& stop",
+            "$IncludeConfig /etc/rsyslog.d/*.conf",
         ] {
-            let error = of(&format!("*.* /var/log/syslog\n{rule}\n")).unwrap_err().to_string();
-            assert!(error.starts_with("/etc/rsyslog.conf:2: '"), "{error}");
+            let error = of(&format!("{INCLUDE}*.* /var/log/syslog\n{rule}\n")).unwrap_err().to_string();
+            assert!(error.starts_with("/etc/rsyslog.conf:3: '"), "{error}");
         }
+        let early = of("*.* /var/log/syslog\n$IncludeConfig /etc/rsyslog.d/*.conf\n").unwrap_err().to_string();
+        assert!(early.starts_with("/etc/rsyslog.conf:1: '"), "{early}");
         assert!(matches!(of("# nothing\n"), Err(WiringError::NoLogs(_))));
     }
 }

@@ -175,7 +175,7 @@ fn remedy(file: &PlainFile) -> String {
             format!("let {} log to syslog, or run it as PROGRAM | sealedlog seal -o {}", printable(program), shown(&file.path))
         }
         (_, None) => match writes_itself(&file.path) {
-            Some(program) => format!("{program} writes it by itself, and nothing of sealedlog seals such a file yet"),
+            Some(program) => format!("{program} writes it by itself; {PROGRAM} enable files: it is followed, sealed and emptied"),
             None => format!(
                 "nobody has it open: if it is from before, seal-existing seals and removes it ({PROGRAM} seal-existing {}); else find \
                  out which program writes it, and let that log to syslog",
