@@ -50,12 +50,7 @@ pub fn open_append_nofollow(path: &Path, mode: u32, create_exclusive: bool) -> i
 ///
 /// What open(2) says, `ELOOP` for a symbolic link; `InvalidInput` for what is no regular file.
 pub fn open_nofollow(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    Ok(file)
+    open_regular(path, OpenOptions::new().read(true))
 }
 
 /// The same, to read and to write.
@@ -64,8 +59,12 @@ pub fn open_nofollow(path: &Path) -> io::Result<File> {
 ///
 /// As [`open_nofollow`].
 pub fn open_nofollow_to_change(path: &Path) -> io::Result<File> {
+    open_regular(path, OpenOptions::new().read(true).write(true))
+}
+
+fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
+    let file = options.custom_flags(flags.bits()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
