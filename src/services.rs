@@ -276,6 +276,16 @@ pub fn aside(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Those that wait, the oldest first.
+pub fn asides(path: &Path) -> Vec<PathBuf> {
+    let entries = path.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let of = path.file_name().map(|name| format!("{}{ASIDE}", name.to_string_lossy())).unwrap_or_default();
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix(&of)?.parse().ok();
+    let mut numbers: Vec<u32> = entries.filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers.into_iter().map(|number| aside(path, number)).collect()
+}
+
 /// Whether a name is one of those.
 fn is_aside(name: &str) -> bool {
     name.contains(ASIDE)
@@ -324,6 +334,16 @@ mod tests {
             assert_eq!(socket_unit(log), unit);
             assert_eq!(log_of(unit).as_deref(), Some(log));
         }
+    }
+
+    #[test]
+    fn what_waits_is_found_whatever_went_before() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.log.unsealed-10", "a.log.unsealed-2", "b.log.unsealed-0", "a.log", "a.log.unsealed-x"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let path = folder.path().join("a.log");
+        assert_eq!(asides(&path), [aside(&path, 2), aside(&path, 10)]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use nix::unistd::Uid;
 
-use self::change::{Change, ROOT, wait_until, write_lines};
+use self::change::{Change, ROOT, is_pending, wait_until, write_lines};
 use super::PROGRAM;
 use crate::cli::{Outcome, Trouble, print, report};
 use crate::host::file::try_lock_exclusive;
@@ -160,7 +160,7 @@ pub fn disable(args: &DisableArgs) -> Outcome {
     let change = Change::new(args.dry_run);
     let asked: Vec<Service> = match args.services.as_slice() {
         // journald first, so that the daemon is not handed what it would write in plain text.
-        [] => Service::ALL.into_iter().rev().filter(|service| service.is_enabled(Path::new(ROOT))).collect(),
+        [] => Service::ALL.into_iter().rev().filter(|&it| it.is_enabled(Path::new(ROOT)) || is_pending(it)).collect(),
         asked => asked.to_vec(),
     };
     if !args.dry_run && !args.unattended {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::PROGRAM;
 use crate::cli::{Trouble, print};
 use crate::host::open_files::writers_of;
-use crate::services::{DropIn, FIFO_FOLDER, Service, Wiring, WiringError, aside, socket_unit, wanted};
+use crate::services::{DropIn, FIFO_FOLDER, Service, Wiring, WiringError, aside, asides, socket_unit, wanted};
 
 /// The system itself. Tests of `services` have others.
 pub const ROOT: &str = "/";
@@ -222,8 +222,7 @@ impl Change {
     /// Has sealed what plain files got in the place of a FIFO, once nobody writes to them any more.
     fn adopt(&self, log: &str) -> Result<(), String> {
         let path = Path::new(FIFO_FOLDER).join(log);
-        let all = (0..).map(|number| aside(&path, number)).take_while(|aside| aside.exists());
-        for aside in all.filter(|_| !self.dry_run) {
+        for aside in asides(&path).into_iter().filter(|_| !self.dry_run) {
             if !wait_until(|| !is_written(&aside)) {
                 return Err(format!("{} is still written, and stays until it is not", aside.display()));
             }
@@ -363,7 +362,8 @@ fn pending(service: Service) -> PathBuf {
     Path::new(FIFO_FOLDER).join(format!(".pending-{service}"))
 }
 
-fn is_pending(service: Service) -> bool {
+/// Whether a change of a service was begun and not ended.
+pub fn is_pending(service: Service) -> bool {
     pending(service).exists()
 }
 
