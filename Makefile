@@ -27,7 +27,7 @@ test: setup ## format, lints, documentation, all tests
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(CARGO) test $(FEATURES)
 
-test-debian: setup ## the packages on a booted Debian (systemd-nspawn, as root; five minutes); SYSLOG="rsyslog" only with this daemon
+test-debian: setup ## the packages on a booted Debian (systemd-nspawn, as root; ten minutes); SYSLOG="rsyslog" only with this daemon, SUITE=trixie on Debian 13
 	@scripts/test-debian.sh $(SYSLOG)
 
 fault: setup ## every system call of the filters fails once (an hour or more); FAULT=reopen/ only those, KEEP=DIR keeps the bad

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Debian 12 that is booted in a container (systemd-nspawn) and thrown away, to install the packages in:
+# A Debian that is booted in a container (systemd-nspawn) and thrown away, to install the packages in:
 #   scripts/debian-target.sh build              its root file system, cached for the next time
 #   scripts/debian-target.sh boot [--keep]      fresh, or with --keep on what the last one left on its disk
 #   scripts/debian-target.sh sh 'SCRIPT'        runs a script inside as root; its exit status and standard input
@@ -8,26 +8,41 @@
 #   scripts/debian-target.sh crash              as if the power was cut; boot --keep goes on
 #   scripts/debian-target.sh stop               orderly power-off
 #   scripts/debian-target.sh root | upper       its root folder; what was changed since it was built
-# SYSLOG=rsyslog (default), syslog-ng or none says which syslog daemon it has; each has a target of its own. TARGET_DIR says where
-# all of it lies (target/debian-target). Needs root, Debian and apt sources of bookworm; installs mmdebstrap and systemd-container.
+# SYSLOG=rsyslog (default), syslog-ng or none says which syslog daemon it has, SUITE=bookworm (default) or trixie which Debian; each has
+# a target of its own. TARGET_DIR says where all of it lies (target/debian-target). Needs root, Debian and apt sources of bookworm or
+# of SUITE; installs mmdebstrap and systemd-container.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 SYSLOG=${SYSLOG:-rsyslog}
 DIR=$(realpath -m "${TARGET_DIR:-target/debian-target}")
-HERE=$DIR/$SYSLOG
-MACHINE=sealedlog-target-$SYSLOG
-INCLUDE=apache2,apache2-utils,postfix,openssh-server,openssh-client,logrotate,cron,curl,ca-certificates,dbus,libpam-systemd,procps,sudo,systemd-sysv,libssl3
+SUITE=${SUITE:-bookworm}
+NAME=$SYSLOG
+[ "$SUITE" = bookworm ] || NAME=$SUITE-$SYSLOG
+HERE=$DIR/$NAME
+# Targets of other folders may be booted at the same time.
+MACHINE=sealedlog-$NAME-$(printf %s "$DIR" | sha256sum | cut -c 1-8)
+INCLUDE=apache2,apache2-utils,postfix,openssh-server,openssh-client,logrotate,cron,curl,ca-certificates,dbus,libpam-systemd,procps,sudo,systemd-sysv
 case $SYSLOG in
 rsyslog) INCLUDE=$INCLUDE,rsyslog ;;
 syslog-ng) INCLUDE=$INCLUDE,syslog-ng-core ;;
 none) ;;
 *) echo "debian-target: error: SYSLOG is rsyslog, syslog-ng or none, not '$SYSLOG'" >&2; exit 2 ;;
 esac
+case $SUITE in
+bookworm | trixie) ;;
+*) echo "debian-target: error: SUITE is bookworm or trixie, not '$SUITE'" >&2; exit 2 ;;
+esac
 
 fail() {
     echo "debian-target: error: $1" >&2
     exit 2
+}
+
+# This machine's own sources of a release.
+sources() {
+    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
+        awk -v suite="$1" '$3 == "main" && index($2, suite) == 1 && !seen[$1 $2]++ { print "deb", $1, $2, $3 }'
 }
 
 build() {
@@ -38,11 +53,17 @@ build() {
     command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
     [ ${#missing[@]} = 0 ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     mkdir -p "$HERE"
-    # This machine's own sources of that release.
-    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-        awk '$3 == "main" && index($2, "bookworm") == 1 && !seen[$1 $2]++ { print "deb", $1, $2, $3 }' >"$HERE/sources"
-    [ -s "$HERE/sources" ] || fail "apt on this machine has no source of bookworm"
-    rm -rf "$HERE/base.part"
+    # Another run may be building it. Below what is built, this machine's own /dev/shm, /proc and /sys are mounted meanwhile: what is
+    # left of a build that was cut off is removed only where nothing is mounted, and never across file systems.
+    exec 9>"$HERE/lock"
+    flock 9
+    [ ! -e "$HERE/base/etc/hostname" ] || { exec 9>&-; return 0; }
+    ! grep -qF " $HERE/base.part/" /proc/self/mounts || fail "$HERE/base.part has mounts below it: a build was cut off; umount them"
+    sources "$SUITE" >"$HERE/sources"
+    # The same places have the other releases.
+    [ -s "$HERE/sources" ] || sources bookworm | sed "s/ bookworm/ $SUITE/" >"$HERE/sources"
+    [ -s "$HERE/sources" ] || fail "apt on this machine has no source of $SUITE"
+    rm -rf --one-file-system "$HERE/base.part"
     # Daemons are not started while they are installed.
     # shellcheck disable=SC2016
     mmdebstrap --quiet --mode=root --variant=important --dpkgopt=force-unsafe-io --include="$INCLUDE" \
@@ -50,7 +71,7 @@ build() {
         --essential-hook='printf "%s\n" "postfix postfix/main_mailer_type select Local only" "postfix postfix/mailname string target.example" | chroot "$1" debconf-set-selections' \
         --essential-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
         --essential-hook='echo target >"$1/etc/hostname"; printf "127.0.0.1 localhost\n127.0.1.1 target.example target\n" >"$1/etc/hosts"' \
-        bookworm "$HERE/base.part" "$HERE/sources" >"$HERE/build.log" 2>&1 || { tail -n 20 "$HERE/build.log" >&2; fail "mmdebstrap failed"; }
+        "$SUITE" "$HERE/base.part" "$HERE/sources" >"$HERE/build.log" 2>&1 || { tail -n 20 "$HERE/build.log" >&2; fail "mmdebstrap failed"; }
     rm -f "$HERE/base.part/usr/sbin/policy-rc.d"
     : >"$HERE/base.part/etc/machine-id"
     # As of one that was installed a while ago: its journal is on the disk.
@@ -59,6 +80,7 @@ build() {
         ln -sf /dev/null "$HERE/base.part/etc/systemd/system/$unit"
     done
     mv "$HERE/base.part" "$HERE/base"
+    exec 9>&-
 }
 
 # The pid of its pid 1, as seen here.

@@ -34,6 +34,9 @@ prog gpgconf gpgconf
 prog age age
 prog age-keygen age
 prog ssh-keygen openssh-client
+prog rsync rsync         # sealed files are pulled with it; brings rrsync
+lib python3              # rrsync is written in it
+prog cmp diffutils
 prog strace strace
 prog gdb gdb             # what a filter can still do is asked from inside of it
 prog prlimit util-linux
@@ -69,8 +72,8 @@ for part in fmt clippy; do
     cargo "$part" --version >/dev/null 2>&1 || fail "cargo $part is missing" "rustup component add rustfmt clippy"
 done
 
-# The syslog daemons and Postfix are unpacked, not installed: installed they would start services, replace the machine's
-# own logging, and rsyslog and syslog-ng exclude each other. The tests run them from there, with folders of their own.
+# The syslog daemons, Postfix and the SSH server are unpacked, not installed: installed they would start services, replace the
+# machine's own logging, and rsyslog and syslog-ng exclude each other. The tests run them from there, with folders of their own.
 # unpack NAME PROGRAM PACKAGE: below target/daemons/NAME, with the libraries that are not installed.
 unpack() {
     local root=target/daemons/$1 work packages
@@ -100,6 +103,7 @@ unpack syslog-ng usr/sbin/syslog-ng syslog-ng-core
 unpack slog usr/bin/slogencrypt syslog-ng-mod-slog # compared with, in `make bench`
 unpack rsyslog usr/sbin/rsyslogd rsyslog
 unpack postfix usr/sbin/postfix postfix
+unpack openssh usr/sbin/sshd openssh-server
 
 # OpenPGP.js, in the version that the lock file names. npm leaves its own copy of the lock file behind.
 interop=tests/interop

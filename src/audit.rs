@@ -5,6 +5,7 @@
 
 pub mod claim;
 pub mod digest;
+pub mod event;
 pub mod files;
 pub mod finding;
 pub mod heads;

@@ -15,10 +15,17 @@ pub mod syslog;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What each program has as its global allocator; who uses the library chooses for himself.
 pub use crate::host::alloc::WipingAllocator;
+use crate::host::open_files::Process;
+
+/// Where the chains are kept, unless told otherwise.
+const STATE_FOLDER: &str = "/var/lib/sealedlog";
+/// Where progress is, unless told otherwise.
+const RUNTIME_FOLDER: &str = "/run/sealedlog";
 
 /// Exit status of a program that could not do what it was asked for.
 pub const TROUBLE: u8 = 2;
@@ -43,14 +50,19 @@ impl Trouble {
 /// Tells the outcome and turns it into an exit status.
 pub fn report(program: &str, outcome: Outcome) -> ExitCode {
     outcome.unwrap_or_else(|trouble| {
-        // Where standard error is gone there is nobody left to tell.
-        let mut stderr = io::stderr().lock();
-        let _ = writeln!(stderr, "{program}: error: {}", trouble.error);
-        if !trouble.hint.is_empty() {
-            let _ = writeln!(stderr, "{program}: hint: {}", trouble.hint);
-        }
+        tell(program, &trouble);
         ExitCode::from(TROUBLE)
     })
+}
+
+/// Tells what went wrong.
+fn tell(program: &str, trouble: &Trouble) {
+    // Where standard error is gone there is nobody left to tell.
+    let mut stderr = io::stderr().lock();
+    let _ = writeln!(stderr, "{program}: error: {}", trouble.error);
+    if !trouble.hint.is_empty() {
+        let _ = writeln!(stderr, "{program}: hint: {}", trouble.hint);
+    }
 }
 
 /// Writes to standard output; a reader that went away ends the program quietly, as it does `cat`.
@@ -66,6 +78,20 @@ pub fn print(text: impl Display) -> Outcome {
 /// For a terminal: labels of keys and names of files are whatever somebody wrote.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same of a path.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// Programs with their numbers and units, for people.
+fn processes(all: &[Process]) -> String {
+    let one = |Process { id, program, unit }: &Process| {
+        let unit = unit.as_ref().map_or_else(String::new, |unit| format!(", {}", printable(unit)));
+        format!("{} ({id}{unit})", printable(program))
+    };
+    all.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// A number of bytes, for people.

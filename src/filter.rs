@@ -15,6 +15,7 @@ mod program;
 pub mod route;
 pub mod target;
 mod warn;
+pub mod window;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -33,6 +34,7 @@ use self::program::Program;
 use self::route::FIELD_LIMIT;
 use self::target::{Target, TargetError};
 use self::warn::Warner;
+use self::window::{Window, WindowOptions};
 use crate::host::memory::{LockedBuffer, wipe_stack, wipe_stack_of_symmetric};
 use crate::host::sandbox::Sandbox;
 use crate::host::signals::Signals;
@@ -93,6 +95,8 @@ pub struct FilterOptions {
     pub group: bool,
     /// A mark is sealed into a log when nothing was for so long.
     pub mark_idle: Option<Duration>,
+    /// Lines are shown once more, in plain text.
+    pub window: Option<WindowOptions>,
     /// The process gives up, for good, all that it does not need.
     pub sandbox: bool,
     /// What it could not have for its protection so far, in words.
@@ -112,6 +116,14 @@ pub enum FilterError {
     /// The profile has no such framing.
     #[error("profile age has framing base64 only")]
     AgeBinary,
+    /// Plain text would come to a disk.
+    #[error("no window in {}: {source}", path.display())]
+    Window {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Lines that go to several logs, or are answered one by one, cannot share a record.
     #[error("lines cannot share a record where each has a log of its own or is answered by itself")]
     Group,
@@ -148,6 +160,7 @@ impl FilterError {
             Self::Keys(error) => error.hint(),
             Self::Target(error) => error.hint(),
             Self::AgeBinary => "leave --framing out",
+            Self::Window { .. } => "name a file below /run, in a folder that is there",
             Self::Group => "leave --group out, or write all lines to one log without answers",
             Self::ShortLines(_) => "choose a higher --max-line",
             Self::System { .. } => "look at the limits of the user and the unit that the program runs as",
@@ -164,6 +177,7 @@ fn enter_sandbox(options: &FilterOptions) -> Vec<String> {
     let mut sandbox = Sandbox::default();
     options.keys.iter().for_each(|keys| sandbox.keys(keys));
     options.target.admit(&mut sandbox);
+    options.window.iter().for_each(|window| sandbox.window(window.folder()));
     if !matches!(options.target, Target::Output) {
         sandbox.state(&options.state_dir);
         sandbox.state(&options.runtime_dir);
@@ -215,6 +229,9 @@ impl Filter {
             WhenFull::Refuse(confirm) => Some(Confirmer::new(confirm, key)),
             WhenFull::Block | WhenFull::Drop => None,
         };
+        if let Some(window) = &options.window {
+            window.check().map_err(|source| FilterError::Window { path: window.path.clone(), source })?;
+        }
         let probe = LockedBuffer::new(READ_ROOM).map_err(system("no memory"))?;
         let alone = matches!(&options.target, Target::Routed(routed) if routed.template.has_field()) || confirmer.is_some();
         if options.group && alone {
@@ -241,6 +258,7 @@ impl Filter {
             memory_locked: probe.is_locked(),
             lacks: options.lacks.iter().cloned().chain((!options.sandbox).then(|| "sandbox".to_owned())).collect(),
             mark_idle: options.mark_idle,
+            window: options.window.as_ref().map(|window| window.path.clone()),
             seed,
             made: 0,
         };
@@ -253,7 +271,8 @@ impl Filter {
             None => Logs::one(files, maker, &keys),
         };
         keys.watch(&mut warner);
-        let common = Common { warner, keys, when_full: options.when_full, sandbox: options.sandbox };
+        let window = options.window.clone().map(Window::new);
+        let common = Common { warner, keys, when_full: options.when_full, window, sandbox: options.sandbox };
         Ok(Self {
             options,
             common,

@@ -114,6 +114,11 @@ impl Open {
     }
 }
 
+/// The logs of the files that are there and that a pattern names.
+pub fn logs_of(pattern: &Path) -> Vec<String> {
+    expand(pattern).iter().filter(|path| path.is_file()).map(|path| log_name(path)).collect()
+}
+
 /// The files that a pattern names now.
 fn expand(pattern: &Path) -> Vec<PathBuf> {
     let name = pattern.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -133,6 +138,9 @@ fn log_name(path: &Path) -> String {
     let parts: Vec<_> = path.iter().filter(|part| *part != "/").map(|part| part.to_string_lossy().replace(' ', "_")).collect();
     parts.join("-")
 }
+
+/// What the log of the journal is called.
+pub const JOURNAL_LOG: &str = "journal";
 
 /// The journal in memory.
 #[derive(Debug)]
@@ -176,7 +184,7 @@ impl Journal {
             Err(RecvTimeoutError::Disconnected) => ended = true,
         }
         if let Some(cursor) = cursor {
-            sealer.seal("journal", &lines)?;
+            sealer.seal(JOURNAL_LOG, &lines)?;
             if let Err(error) = self.note(&cursor) {
                 sealer.warn(format_args!("cannot write {}: {error}", self.cursor.display()));
             }

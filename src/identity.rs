@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod age;
+mod agent;
 mod openpgp;
 mod passphrase;
+pub mod shares;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,6 +19,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 pub use self::age::AgeIdentity;
+pub use self::agent::AgentError;
 pub use self::openpgp::OpenPgpIdentity;
 pub use self::passphrase::{Descriptor, PassphraseSource, Terminal};
 use crate::record::open::SessionKey;
@@ -44,6 +47,9 @@ pub enum LoadError {
     /// The public half was given.
     #[error("not a secret key: {0}: it holds a public key")]
     PublicKey(PathBuf),
+    /// A share was given, which is no key by itself.
+    #[error("not a whole secret key: {0}: it holds a share of one")]
+    Share(PathBuf),
     /// Not a secret key of any kind that is known.
     #[error("not a secret key: {file}: {why}")]
     NotAKey {
@@ -81,6 +87,7 @@ impl LoadError {
             Self::PublicKey(_) => {
                 "give the secret half: gpg --export-secret-keys, the identity file of age-keygen, or the file of ssh-keygen without .pub"
             }
+            Self::Share(_) => "give it with --share, and as many others as it names",
             Self::NotAKey { .. } => "give an OpenPGP secret key, an age identity file or an SSH private key",
             Self::Unsupported { .. } => {
                 "give a key that can decrypt; an SSH key in the old PEM encryption is converted by ssh-keygen -p -f FILE"
@@ -103,11 +110,15 @@ impl Identities {
     pub fn load<P: AsRef<Path>>(paths: &[P], passphrases: &mut dyn PassphraseSource) -> Result<Self, LoadError> {
         let mut identities = Self::default();
         for path in paths {
-            let path = path.as_ref();
-            let content = read(path).map_err(|error| LoadError::Read { file: path.to_owned(), error })?;
-            identities.add(path, &content, passphrases)?;
+            identities.add_file(path.as_ref(), passphrases)?;
         }
         Ok(identities)
+    }
+
+    /// Reads and unlocks the keys of one file.
+    pub fn add_file(&mut self, path: &Path, passphrases: &mut dyn PassphraseSource) -> Result<(), LoadError> {
+        let content = read(path).map_err(|error| LoadError::Read { file: path.to_owned(), error })?;
+        self.add(path, &content, passphrases)
     }
 
     /// Adds the keys in the content of one file; `file` is told in errors and to the source.
@@ -116,6 +127,7 @@ impl Identities {
             Content::AgeIdentities => self.age.extend(age::parse(file, content)?),
             Content::AgeEncrypted => self.age.extend(age::decrypt(file, content, passphrases)?),
             Content::Ssh => self.age.push(age::parse_ssh(file, content, passphrases)?),
+            Content::Share => return Err(LoadError::Share(file.to_owned())),
             Content::Public => return Err(LoadError::PublicKey(file.to_owned())),
             Content::Plugin => {
                 return Err(LoadError::Unsupported { file: file.to_owned(), what: "an age plugin identity".to_owned() });
@@ -123,6 +135,17 @@ impl Identities {
             Content::OpenPgp => self.openpgp.extend(openpgp::parse(file, content, passphrases)?),
         }
         Ok(())
+    }
+
+    /// Adds the keys that gpg-agent has, without unlocking any: it asks for that when one is needed.
+    pub fn add_agent(&mut self) -> Result<(), AgentError> {
+        self.openpgp.extend(agent::keys()?.into_iter().filter_map(|key| OpenPgpIdentity::of_agent(key).ok()));
+        Ok(())
+    }
+
+    /// Why gpg-agent did not use one of its keys, if it was asked to.
+    pub fn refused(&self) -> Option<AgentError> {
+        self.openpgp.iter().find_map(OpenPgpIdentity::refused)
     }
 
     /// Whether there is no key.
@@ -174,6 +197,7 @@ enum Content {
     AgeEncrypted,
     Plugin,
     Ssh,
+    Share,
     Public,
     OpenPgp,
 }
@@ -186,7 +210,9 @@ fn sniff(content: &[u8]) -> Content {
         .find(|line| !line.is_empty() && !line.starts_with(b"#"))
         .unwrap_or(b"");
     let begins = |words: &[&str]| words.iter().any(|word| first_word.starts_with(word.as_bytes()));
-    if content.starts_with(record::age::MAGIC) || holds("-----BEGIN AGE ENCRYPTED FILE-----") {
+    if shares::is_share(content) {
+        Content::Share
+    } else if content.starts_with(record::age::MAGIC) || holds("-----BEGIN AGE ENCRYPTED FILE-----") {
         Content::AgeEncrypted
     } else if begins(&["AGE-SECRET-KEY-"]) {
         Content::AgeIdentities

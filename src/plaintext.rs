@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::host::file::{first_data, open_nofollow};
+use crate::host::file::{first_data, is_in_memory, open_nofollow};
 use crate::host::open_files::{OpenFiles, Process};
 use crate::record;
 
@@ -84,7 +84,7 @@ pub enum State {
     Old,
     /// Binary records of logins.
     Logins,
-    /// The journal in memory, which is gone with it.
+    /// In memory and meant to be: the journal there, and the window of a filter.
     Memory,
 }
 
@@ -123,6 +123,12 @@ pub struct PlainFile {
     pub modified: SystemTime,
     /// Who has it open to write.
     pub writers: Vec<Process>,
+}
+
+/// Whether a filter of ours shows its newest lines there.
+fn is_window(path: &Path, writers: &[Process]) -> bool {
+    let are_ours = !writers.is_empty() && writers.iter().all(|process| process.program.starts_with(OURS));
+    are_ours && path.parent().is_some_and(|folder| is_in_memory(folder).unwrap_or(false))
 }
 
 /// What was found.
@@ -218,6 +224,7 @@ impl Survey {
         let state = match () {
             () if content == Content::Logins => State::Logins,
             () if content == Content::Journal && path.starts_with(RUNTIME_JOURNAL) => State::Memory,
+            () if is_window(path, &writers) => State::Memory,
             () if !writers.is_empty() => State::Open,
             () if !is_rotated(path) && metadata.modified().is_ok_and(is_recent) => State::Written,
             () => State::Old,

@@ -164,7 +164,8 @@ pub fn log_group() -> Option<Gid> {
     *GROUP.get_or_init(|| group_id(LOG_GROUP).ok())
 }
 
-fn give_to_group(file: impl AsFd) {
+/// Gives a new log file to those who may read logs, where that can be done.
+pub fn give_to_group(file: impl AsFd) {
     // Without the group's right to read a log is still a log; who runs unprivileged cannot give files away.
     let _ = log_group().map(|group| chown_group(file, group));
 }

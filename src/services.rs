@@ -6,6 +6,7 @@
 
 mod apache;
 mod journald;
+mod postfix;
 mod rsyslog;
 mod syslog_ng;
 
@@ -38,6 +39,8 @@ pub enum Service {
     Rsyslog,
     /// syslog-ng(8): all destinations of its main file that are files.
     SyslogNg,
+    /// postfix(1), where it writes a log file by itself.
+    Postfix,
     /// systemd-journald(8): in memory, and little; its lines go to the syslog daemon, or are followed where there is none.
     Journald,
     /// Programs that only write files: those of `/etc/sealedlog/follow` are followed.
@@ -51,6 +54,8 @@ pub struct Wiring {
     pub logs: Vec<String>,
     /// Our own files among its configuration.
     pub drop_ins: Vec<DropIn>,
+    /// The log that the service opens under a name of its own.
+    pub link: Option<Link>,
     /// Our own units that follow its log.
     pub units: Vec<&'static str>,
     /// What of its configuration is left as it is, and what to do about it.
@@ -64,6 +69,15 @@ pub struct DropIn {
     pub path: PathBuf,
     /// All of it.
     pub content: String,
+}
+
+/// The name of a log file that leads to a FIFO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The name.
+    pub path: PathBuf,
+    /// The log whose FIFO it is.
+    pub log: String,
 }
 
 /// Why a service cannot be wired.
@@ -98,7 +112,7 @@ type Command = &'static [&'static str];
 
 impl Service {
     /// In the order in which they are wired: who takes lines over comes before who hands them over.
-    pub const ALL: [Self; 5] = [Self::Apache, Self::Rsyslog, Self::SyslogNg, Self::Journald, Self::Files];
+    pub const ALL: [Self; 6] = [Self::Apache, Self::Rsyslog, Self::SyslogNg, Self::Postfix, Self::Journald, Self::Files];
 
     /// As it is called on command lines.
     pub fn name(self) -> &'static str {
@@ -106,6 +120,7 @@ impl Service {
             Self::Apache => "apache",
             Self::Rsyslog => "rsyslog",
             Self::SyslogNg => "syslog-ng",
+            Self::Postfix => "postfix",
             Self::Journald => "journald",
             Self::Files => "files",
         }
@@ -122,6 +137,7 @@ impl Service {
             Self::Apache => "usr/sbin/apache2",
             Self::Rsyslog => "usr/sbin/rsyslogd",
             Self::SyslogNg => "usr/sbin/syslog-ng",
+            Self::Postfix => "usr/sbin/postfix",
             Self::Journald => "usr/lib/systemd/systemd-journald",
             Self::Files => "etc/sealedlog/follow",
         };
@@ -134,17 +150,19 @@ impl Service {
             Self::Apache => apache::wiring(root),
             Self::Rsyslog => rsyslog::wiring(root),
             Self::SyslogNg => syslog_ng::wiring(root),
+            Self::Postfix => postfix::wiring(root),
             Self::Journald => journald::wiring(root),
             Self::Files => Ok(Wiring { units: vec![FOLLOW], ..Wiring::default() }),
         }
     }
 
-    /// Our files among its configuration.
+    /// Our files among its configuration; the first one is there whenever it is wired.
     pub fn drop_ins(self) -> &'static [&'static str] {
         match self {
-            Self::Apache => &[apache::DROP_IN],
+            Self::Apache => &[apache::DROP_IN, apache::PID_FILE],
             Self::Rsyslog => &[rsyslog::DROP_IN],
             Self::SyslogNg => &[syslog_ng::DROP_IN],
+            Self::Postfix => &[postfix::DROP_IN],
             Self::Journald => &[journald::DROP_IN],
             Self::Files => &[],
         }
@@ -154,7 +172,7 @@ impl Service {
     pub fn is_enabled(self, root: &Path) -> bool {
         match self.drop_ins() {
             [] => !self.enabled_units(root).is_empty(),
-            files => files.iter().all(|path| below(root, path).exists()),
+            [first, ..] => below(root, first).exists(),
         }
     }
 
@@ -163,16 +181,22 @@ impl Service {
         let unit = match self {
             Self::Journald => journald::FOLLOW,
             Self::Files => FOLLOW,
-            Self::Apache | Self::Rsyslog | Self::SyslogNg => return Vec::new(),
+            Self::Apache | Self::Rsyslog | Self::SyslogNg | Self::Postfix => return Vec::new(),
         };
         let is_wanted = below(root, SERVICES_WANTED).join(unit).symlink_metadata().is_ok();
         is_wanted.then_some(unit).into_iter().collect()
+    }
+
+    /// The link that it was wired with.
+    pub fn enabled_link(self, root: &Path) -> Option<Link> {
+        (self == Self::Postfix).then(|| postfix::enabled_link(root)).flatten()
     }
 
     /// The logs that it was wired with.
     pub fn enabled_logs(self, root: &Path) -> Vec<String> {
         match self {
             Self::Apache => wanted(root).into_iter().filter(|log| log.starts_with(apache::LOGS)).collect(),
+            Self::Postfix => self.enabled_link(root).into_iter().map(|link| link.log).collect(),
             _ => self.drop_ins().iter().flat_map(|path| fifos_in(&below(root, path))).collect(),
         }
     }
@@ -193,7 +217,7 @@ impl Service {
             Self::Apache => Some(&["apache2ctl", "configtest"]),
             Self::Rsyslog => Some(&["rsyslogd", "-N1"]),
             Self::SyslogNg => Some(&["syslog-ng", "--syntax-only"]),
-            Self::Journald | Self::Files => None,
+            Self::Postfix | Self::Journald | Self::Files => None,
         }
     }
 
@@ -208,6 +232,7 @@ impl Service {
             Self::Apache => Some(&["systemctl", "try-reload-or-restart", "apache2.service"]),
             Self::Rsyslog => Some(&["systemctl", "try-restart", "rsyslog.service"]),
             Self::SyslogNg => Some(&["systemctl", "try-restart", "syslog-ng.service"]),
+            Self::Postfix => Some(&["systemctl", "try-reload-or-restart", "postfix.service"]),
             Self::Journald => Some(&["systemctl", "try-restart", "systemd-journald.service"]),
             Self::Files => None,
         }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod claim;
+pub mod counts;
 pub mod progress;
 pub mod state;
 mod sync;

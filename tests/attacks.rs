@@ -225,6 +225,37 @@ fn an_epoch_that_a_dead_writer_had_claimed_ahead_is_no_lack() {
     assert_eq!(opened, lines.concat());
 }
 
+/// A power cut: of an epoch that was claimed ahead nothing is known, and others have claimed epochs between it and the one that was
+/// in use. That is no alarm; more epochs than that writer can have claimed are.
+#[test]
+fn an_epoch_that_was_claimed_ahead_before_a_power_cut_is_no_alarm() {
+    let lines = some_lines(1, 80);
+    let mut log = Log::rfc9580();
+    let mut writer = Alive::start(&log);
+    writer.write(&lines[..10]);
+    let before = record_count(&writer.file);
+    for _ in 0..4 {
+        sealedlog(&log, "mark", &["x.log"]);
+    }
+    let marked = record_count(&writer.file);
+    writer.write(&lines[10..42]);
+    wait_idle(writer.child.id());
+    writer.kill();
+    remove(&log, Values::AllGone);
+    log.reread("x.log");
+    log.seal(&lines[42..]);
+    let trust = log.rooted();
+    let (findings, opened) = told(&mut log, trust.clone());
+    assert!(findings.len() == 2 && findings.iter().all(|finding| finding.finding == Kind::Unproven), "{findings:#?}");
+    assert!(findings.iter().any(|finding| finding.message == "no record of epoch 5 is here"), "{findings:#?}");
+    assert_eq!(opened, lines.concat());
+    // The epochs of the marks are gone as well.
+    let records = log.records();
+    let without_marks = [&log.sealed[..records[before].start], &log.sealed[records[marked].start..]].concat();
+    let (report, _) = log.verify(&[&without_marks], trust);
+    assert!(names(&report).contains(&"missing"), "{:#?}", report.findings);
+}
+
 /// While writers live nothing is held against them, though none of their epochs has an end.
 #[test]
 fn live_writers_are_no_finding() {

@@ -102,6 +102,10 @@ fn enable_and_disable(system: &System) {
     let site = "CustomLog ${APACHE_LOG_DIR}/shop-access.log combined\nCustomLog /srv/elsewhere.log combined\n";
     fs::create_dir_all(system.written("/etc/apache2/sites-enabled")).unwrap();
     fs::write(system.written("/etc/apache2/sites-enabled/shop.conf"), site).unwrap();
+    let piped = "CustomLog \"|/usr/bin/sealedlog-apache /var/log/piped.log 86400\" combined\n";
+    fs::write(system.written("/etc/apache2/sites-enabled/piped.conf"), piped).unwrap();
+    system.run("sealedlog enable apache; grep -qx PIDFile=/run/apache2/apache2.pid /etc/systemd/system/apache2.service.d/*", b"");
+    fs::remove_file(system.written("/etc/apache2/sites-enabled/piped.conf")).unwrap();
     let told = system.run("sealedlog enable apache; apache2ctl configtest 2>&1; sealedlog enable apache", b"");
     for text in
         ["/etc/apache2/sites-enabled/shop.conf:2: not below ${APACHE_LOG_DIR}", "apache: sealed (", "Syntax OK", "sealed already"]
@@ -125,6 +129,7 @@ fn enable_and_disable(system: &System) {
     assert!(refused.contains("Nonsense") && refused.contains("apache: 'apache2ctl configtest' failed"), "{refused}");
     fs::remove_file(system.written("/etc/apache2/sites-enabled/broken.conf")).unwrap();
     assert_eq!(system.all_written(), enabled);
+    assert!(!enabled.iter().any(|file| file.starts_with("/etc/systemd/system/apache2.service.d")), "nothing is piped any more");
 
     system.run("sealedlog disable apache; grep -qx apache /etc/sealedlog/disabled; rm /etc/sealedlog/disabled", b"");
     fs::remove_file(system.written("/etc/apache2/sites-enabled/shop.conf")).unwrap();

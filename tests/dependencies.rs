@@ -42,7 +42,7 @@ const DOUBLES: [(&str, &str); 5] = [
 const PRIMITIVES: [&str; 10] =
     ["aes", "chacha20", "chacha20poly1305", "curve25519-dalek", "hkdf", "hmac", "poly1305", "sha1", "sha2", "crypto-bigint"];
 /// Who brings these works with secret keys.
-const AUDITORS_ONLY: [&str; 4] = ["age", "age-core", "rayon", "rsa"];
+const AUDITORS_ONLY: [&str; 5] = ["age", "age-core", "rayon", "rsa", "vsss-rs"];
 
 fn packages() -> Vec<Value> {
     let target = ["--filter-platform", "x86_64-unknown-linux-gnu"];

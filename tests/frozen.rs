@@ -395,8 +395,14 @@ impl Maker {
             lacks: Vec::new(),
         };
         let state = Some(StateFolder::new(&at("state"), &at("run"), &at("log"), "a.log"));
-        let config =
-            Config { log: "/var/log/a.log".into(), keys: Vec::new(), framing: framing.name().to_owned(), host, profile: None };
+        let config = Config {
+            log: "/var/log/a.log".into(),
+            keys: Vec::new(),
+            framing: framing.name().to_owned(),
+            host,
+            profile: None,
+            window: None,
+        };
         let options = WriterOptions { claimant, state, config, framing, retry_state: Duration::ZERO, mark_idle: None };
         let mut writer = Writer::new(options);
         writer.enter(&self.at(&format!("a.log{}", profile.suffix(framing))), false).unwrap();

@@ -115,7 +115,9 @@ fn filter(site: &Site, fifo: &Path) -> Running {
     let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/sealedlog seal ")).unwrap();
     let line = line.replace("%%", "%").replace("/var/log/sealed/", &format!("{}/", site.logs().display()));
     let mut command = Command::new(env!("CARGO_BIN_EXE_sealedlog"));
-    command.arg("seal").args(site.options().split(' ')).args(line.split(' ')).stdout(Stdio::null());
+    // As systemd leaves out a variable that is empty.
+    let words = line.split(' ').filter(|word| *word != "$SEALEDLOG_OPTIONS");
+    command.arg("seal").args(site.options().split(' ')).args(words).stdout(Stdio::null());
     Running::start_on(&mut command, File::open(fifo).unwrap())
 }
 

@@ -19,7 +19,7 @@ use common::tools::{must, tool};
 const MODULES: [&str; 3] = ["sealedlog::identity::", "sealedlog::audit::", "sealedlog::cli::audit::"];
 
 /// What secret keys are read, unlocked and used with in the crates below, and in OpenSSL.
-const FUNCTIONS: [&str; 12] = [
+const FUNCTIONS: [&str; 13] = [
     "sequoia_openpgp::crypto::asymmetric::KeyPair as sequoia_openpgp::crypto::asymmetric::Decryptor>::decrypt",
     "sequoia_openpgp::packet::key::Encrypted::decrypt",
     "sequoia_openpgp::packet::pkesk::v3::PKESK3::decrypt",
@@ -30,6 +30,7 @@ const FUNCTIONS: [&str; 12] = [
     "age::ssh::identity::Identity::from_buffer",
     "age::ssh::EncryptedKey::decrypt",
     "age::identity::IdentityFile",
+    "vsss_rs::gf256::Gf256::combine_bytes",
     "EVP_PKEY_decrypt",
     "EVP_PKEY_sign",
 ];

@@ -7,16 +7,21 @@ mod common;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use common::disk::SmallDisk;
 use common::keys;
-use common::sealed::Place;
+use common::lines::Lines;
+use common::sealed::{Place, Running};
 use common::tools::tool;
 use sequoia_openpgp::Profile;
 use sequoia_openpgp::cert::{CertBuilder, CipherSuite};
 use sequoia_openpgp::serialize::SerializeInto;
 use serde_json::Value;
+
+/// Within this a running filter has done its part.
+const SOON: Duration = Duration::from_secs(20);
 
 fn status(place: &Place, options: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sealedlog"));
@@ -132,6 +137,63 @@ fn a_full_disk_is_warned_of() {
     fs::write(at.join("filling"), vec![0; 950 << 10]).unwrap();
     let (code, log) = only(&place);
     assert!(code == Some(1) && log["warnings"][0].as_str().unwrap().starts_with("its disk is 9"), "{log}");
+}
+
+#[test]
+fn lines_gaps_errors_and_the_filter_that_runs_are_shown() {
+    let place = Place::new(&[&keys::sequoia_v6().public]);
+    let at = place.path("log/small");
+    fs::create_dir(&at).unwrap();
+    let disk = SmallDisk::mount(&at, 256);
+    let mut running = Running::start(place.seal_to("small/x.log").args(["--when-full", "drop"]));
+    let lines: Vec<Vec<u8>> = Lines::new(5).take(200).collect();
+    running.write(lines.concat());
+    running.wait_idle();
+    let settled = |lines: u64| {
+        let until = Instant::now() + SOON;
+        while only(&place).1["counts"]["lines"] != lines {
+            assert!(Instant::now() < until, "{}", only(&place).1);
+            sleep(Duration::from_millis(50));
+        }
+        only(&place)
+    };
+    // Within a second or so, while it runs.
+    let (code, log) = settled(200);
+    assert_eq!((code, &log["counts"]["bytes"]), (Some(0), &Value::from(lines.concat().len())));
+    let [writer] = &log["writers"].as_array().unwrap()[..] else { panic!("{log}") };
+    assert_eq!((&writer["pid"], &writer["program"]), (&Value::from(running.pid()), &Value::from("sealedlog")));
+    // Two filters on one log add up.
+    let mut twin = Running::start(&mut place.seal_to("small/x.log"));
+    twin.write("one\ntwo\n");
+    assert!(twin.end().status.success());
+    settled(202);
+    let flood: Vec<Vec<u8>> = Lines::new(6).take(40_000).collect();
+    flood.chunks(100).for_each(|batch| running.write(batch.concat()));
+    running.wait_told("lines are held, then counted and dropped until it can be");
+    running.wait_idle();
+    let (code, log) = only(&place);
+    assert!(code == Some(1) && log["counts"]["errors"] == 1, "{log}");
+    assert!(log["counts"]["last_error"]["text"].as_str().unwrap().contains("No space left on device"), "{log}");
+    disk.grow();
+    running.wait_told("the log can be written again");
+    assert!(running.end().status.success());
+    let (_, log) = only(&place);
+    let count = |name: &str| log["counts"][name].as_u64().unwrap();
+    assert_eq!((count("gaps"), count("lines") + count("lost_lines")), (1, 40_202), "{log}");
+    assert_eq!(log["writers"], Value::from(Vec::<u8>::new()));
+    let warned: Vec<_> = log["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(warned.iter().any(|warning| warning.starts_with("a gap at 20")), "{warned:?}");
+    assert!(warned.iter().any(|warning| warning.starts_with("an error at 20")), "{warned:?}");
+    let (_, out, _) = status(&place, &[]);
+    for part in ["no filter has it open", " lines, ", "; 1 gaps, ", " lines lost; "] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    // What is no number any more is said, and begun anew.
+    let folder = fs::read_dir(place.path("state")).unwrap().next().unwrap().unwrap().path();
+    fs::write(folder.join("counts"), "{").unwrap();
+    assert!(only(&place).1["warnings"][0].as_str().unwrap().starts_with("what was counted of it cannot be read"));
+    seal(&place, "small/x.log", "a line\n");
+    assert_eq!(only(&place).1["counts"]["lines"], 1);
 }
 
 #[test]

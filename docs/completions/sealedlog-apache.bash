@@ -23,7 +23,7 @@ _sealedlog__apache() {
 
     case "${cmd}" in
         sealedlog__apache)
-            opts="-v -l -L -p -f -D -t -T -e -c -n -h -V --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --user --no-sandbox --until-eof --until-term --help --version"
+            opts="-v -l -L -p -f -D -t -T -e -c -n -h -V --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --window --window-size --user --no-sandbox --until-eof --until-term --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -58,6 +58,14 @@ _sealedlog__apache() {
                     return 0
                     ;;
                 --mark-idle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -7,6 +7,8 @@ complete -c sealedlog-apache -l when-full -d 'When lines cannot be stored: block
 drop\t'Count them into a gap record'"
 complete -c sealedlog-apache -l max-line -d 'Longest line in bytes that is sealed in one piece' -r
 complete -c sealedlog-apache -l mark-idle -d 'Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed' -r
+complete -c sealedlog-apache -l window -d 'Show the newest lines in plain text in this file, too, for fail2ban or a live view. It must be in memory (tmpfs); when it is full it becomes FILE.1, in the place of the one before' -r -F
+complete -c sealedlog-apache -l window-size -d 'The most bytes of both' -r
 complete -c sealedlog-apache -l user -d 'Become this user at the start, for good: it must be able to write to the log\'s folder, and to read the keys. Folders of state and progress that are missing are made for it' -r
 complete -c sealedlog-apache -s L -d 'Keep a hard link of this name to the current file' -r -F
 complete -c sealedlog-apache -s p -d 'Run this program after a file was opened: its arguments are the new file and, after a rotation, the old one' -r -F

@@ -49,7 +49,7 @@ _sealedlog__audit() {
             return 0
             ;;
         sealedlog__subcmd__audit__subcmd__keygen)
-            opts="-o -h --age --name --expires --output --secret --public --passphrase-fd --no-passphrase --help"
+            opts="-o -h --age --name --expires --output --secret --public --passphrase-fd --no-passphrase --shares --threshold --page --qr --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -83,6 +83,18 @@ _sealedlog__audit() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --shares)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --page)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -91,7 +103,7 @@ _sealedlog__audit() {
             return 0
             ;;
         sealedlog__subcmd__audit__subcmd__open)
-            opts="-k -f -h --key --passphrase-fd --genesis --ledger --trust-first --all --follow --help"
+            opts="-k -f -h --key --share --gpg-agent --passphrase-fd --genesis --ledger --trust-first --all --follow --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -102,6 +114,10 @@ _sealedlog__audit() {
                     return 0
                     ;;
                 -k)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --share)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -147,7 +163,7 @@ _sealedlog__audit() {
             return 0
             ;;
         sealedlog__subcmd__audit__subcmd__verify)
-            opts="-k -h --key --passphrase-fd --genesis --ledger --trust-first --retention --marked-since --json --help"
+            opts="-k -h --key --share --gpg-agent --passphrase-fd --genesis --ledger --trust-first --retention --marked-since --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -158,6 +174,10 @@ _sealedlog__audit() {
                     return 0
                     ;;
                 -k)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --share)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -32,27 +32,35 @@ complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "ver
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "split" -d 'Write each record to a file of its own, for stock tools; needs no key'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l name -d 'Name in the OpenPGP certificate, for people' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l expires -d 'After what time the certificate is no longer sealed to, as in 3y or 18mo; never, by default' -r
-complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -s o -l output -d 'Folder for both files; it is made where it is missing' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -s o -l output -d 'Folder for the files; it is made where it is missing. Without it, and without --secret, all is asked on the terminal' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l secret -d 'File for the secret key' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l public -d 'File for the public key' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l passphrase-fd -d 'Read the passphrase from this file descriptor instead of the terminal' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l shares -d 'Split the secret key for so many holders, a file each; there is no file with the whole key, and no passphrase' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l threshold -d 'So many of the holders open logs together, fewer cannot' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l page -d 'Write a page to print, HTML with the fingerprint, its QR code and what to do' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l age -d 'Make an age identity instead of an OpenPGP key'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l no-passphrase -d 'Do not encrypt the secret key'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l qr -d 'Show the fingerprint as a QR code even where standard output is no terminal'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -s h -l help -d 'Print help'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -s k -l key -d 'Secret key that opens them: OpenPGP, age or SSH; may be repeated' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l share -d 'Share of a secret key that opens them; repeated for as many as are needed' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l passphrase-fd -d 'Read the passphrases of secret keys from this file descriptor, one a line, instead of asking on the terminal' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l genesis -d 'Genesis fingerprint from paper: sixteen groups of four hexadecimal digits; may be repeated' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l ledger -d 'File that remembers what was verified before; it is made by the first verification that trusts a stream' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l gpg-agent -d 'Use the secret keys that gpg-agent has, on OpenPGP cards too; it asks for passphrase or PIN itself'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l trust-first -d 'Trust the genesis records that the files bring themselves'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l all -d 'Print lines too that are not in their place'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -s f -l follow -d 'Go on with what is appended to the files and with new files in the folders, until interrupted'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -s h -l help -d 'Print help'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -s k -l key -d 'Secret key that opens them: OpenPGP, age or SSH; may be repeated' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l share -d 'Share of a secret key that opens them; repeated for as many as are needed' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l passphrase-fd -d 'Read the passphrases of secret keys from this file descriptor, one a line, instead of asking on the terminal' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l genesis -d 'Genesis fingerprint from paper: sixteen groups of four hexadecimal digits; may be repeated' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l ledger -d 'File that remembers what was verified before; it is made by the first verification that trusts a stream' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l retention -d 'Files older than this may have been removed on purpose: 200d, 12h' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l marked-since -d 'Every log must have a mark at or after this time (2026-01-31T12:00:00Z)' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l gpg-agent -d 'Use the secret keys that gpg-agent has, on OpenPGP cards too; it asks for passphrase or PIN itself'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l trust-first -d 'Trust the genesis records that the files bring themselves'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l json -d 'One JSON object a line'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -s h -l help -d 'Print help'

@@ -23,7 +23,7 @@ _sealedlog__syslog() {
 
     case "${cmd}" in
         sealedlog__syslog)
-            opts="-h -V --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --user --no-sandbox --until-eof --until-term --max-open --confirm-messages --use-transactions --pipe-size --help --version"
+            opts="-h -V --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --window --window-size --user --no-sandbox --until-eof --until-term --max-open --confirm-messages --use-transactions --pipe-size --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -58,6 +58,14 @@ _sealedlog__syslog() {
                     return 0
                     ;;
                 --mark-idle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

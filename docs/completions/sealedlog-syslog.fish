@@ -7,6 +7,8 @@ complete -c sealedlog-syslog -l when-full -d 'When lines cannot be stored: block
 drop\t'Count them into a gap record'"
 complete -c sealedlog-syslog -l max-line -d 'Longest line in bytes that is sealed in one piece' -r
 complete -c sealedlog-syslog -l mark-idle -d 'Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed' -r
+complete -c sealedlog-syslog -l window -d 'Show the newest lines in plain text in this file, too, for fail2ban or a live view. It must be in memory (tmpfs); when it is full it becomes FILE.1, in the place of the one before' -r -F
+complete -c sealedlog-syslog -l window-size -d 'The most bytes of both' -r
 complete -c sealedlog-syslog -l user -d 'Become this user at the start, for good: it must be able to write to the log\'s folder, and to read the keys. Folders of state and progress that are missing are made for it' -r
 complete -c sealedlog-syslog -l max-open -d 'Most logs that are open at the same time; the one that was not used for the longest time is closed for another' -r
 complete -c sealedlog-syslog -l pipe-size -d 'Have the pipe from the daemon hold so many bytes, where the system allows it: a daemon that hands over without waiting for answers goes on while lines are sealed. If the program is killed they are lost; 64 KiB are usual' -r

@@ -70,7 +70,7 @@ _sealedlog() {
             return 0
             ;;
         sealedlog__subcmd__disable)
-            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng journald files"
+            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng postfix journald files"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -106,7 +106,7 @@ _sealedlog() {
             return 0
             ;;
         sealedlog__subcmd__enable)
-            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng journald files"
+            opts="-h --dry-run --unattended --help apache rsyslog syslog-ng postfix journald files"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -230,7 +230,7 @@ _sealedlog() {
             return 0
             ;;
         sealedlog__subcmd__seal)
-            opts="-o -h --output --make-parents --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --user --no-sandbox --until-eof --until-term --help"
+            opts="-o -h --output --make-parents --keys --state --runtime --profile --framing --when-full --max-line --group --mark-idle --window --window-size --user --no-sandbox --until-eof --until-term --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -273,6 +273,14 @@ _sealedlog() {
                     return 0
                     ;;
                 --mark-idle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -45,6 +45,8 @@ complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l when-full -
 drop\t'Count them into a gap record'"
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l max-line -d 'Longest line in bytes that is sealed in one piece' -r
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l mark-idle -d 'Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed' -r
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l window -d 'Show the newest lines in plain text in this file, too, for fail2ban or a live view. It must be in memory (tmpfs); when it is full it becomes FILE.1, in the place of the one before' -r -F
+complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l window-size -d 'The most bytes of both' -r
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l user -d 'Become this user at the start, for good: it must be able to write to the log\'s folder, and to read the keys. Folders of state and progress that are missing are made for it' -r
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l make-parents -d 'Make the file\'s folder where it is missing'
 complete -c sealedlog -n "__fish_sealedlog_using_subcommand seal" -l group -d 'Seal the lines of one read, up to 64 KiB, into one record: fewer bytes and less work, but damage costs all of them'

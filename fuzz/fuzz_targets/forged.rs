@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sealedlog::audit::read::Opener;
-use sealedlog::audit::session::{self, Reader};
+use sealedlog::audit::session::{self, Line, Reader};
 use sealedlog::audit::verify::Trust;
 use sealedlog_fuzz::world::{AFTER, Edit, Forger, STRANGE, WORLDS};
 use sealedlog_fuzz::{folder, put};
@@ -30,9 +30,9 @@ struct Input {
 struct Lines(Vec<Vec<u8>>);
 
 impl Reader for Lines {
-    fn line(&mut self, body: &[u8], in_place: bool) -> io::Result<()> {
-        if in_place {
-            self.0.push(body.to_vec());
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        if line.place.is_some() {
+            self.0.push(line.body.to_vec());
         }
         Ok(())
     }

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::place::Place;
 use super::pool::Pool;
 use super::read::{Damage, Found, Opener, Record, RecordReader};
-use super::verify::{Report, Trust, Verdict, Verifier};
+use super::verify::{LogName, Report, Trust, Verdict, Verifier};
 use crate::chain::Kind;
 use crate::control::{Control, Event, GenesisFingerprint, StreamId};
 
@@ -154,10 +155,21 @@ fn by_segment(orders: &mut [Order]) {
     }
 }
 
+/// A line that was opened, or a piece of one, or several.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// Its bytes.
+    pub body: &'a [u8],
+    /// When it was sealed, in seconds since 1970, where its record says so.
+    pub sealed: Option<u32>,
+    /// Where it stands and whose it is; `None` where it is not in its place.
+    pub place: Option<(Place, LogName<'a>)>,
+}
+
 /// What a reading is told while it goes on.
 pub trait Reader {
-    /// A line, or a piece of one, with whether it is in its place.
-    fn line(&mut self, body: &[u8], in_place: bool) -> io::Result<()>;
+    /// A line.
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()>;
 
     /// Bytes that are no record.
     fn damage(&mut self, _path: &Path, _damage: &Damage) {}
@@ -234,18 +246,24 @@ pub fn read_file(
 }
 
 fn take(record: &Record, verifier: &mut Verifier, reader: &mut impl Reader) -> io::Result<()> {
+    let (body, sealed) = (&record.opened.body, record.opened.date);
     match verifier.record(record) {
-        Verdict::InPlace(Kind::Control) => {}
-        Verdict::InPlace(Kind::Line) => reader.line(&record.opened.body, true)?,
-        Verdict::Elsewhere => reader.line(&record.opened.body, false)?,
-        Verdict::Pending(stream) => verifier.hold(stream, record.opened.body.to_vec()),
+        Verdict::InPlace(Kind::Control, _) => {}
+        Verdict::InPlace(Kind::Line, place) => {
+            reader.line(&Line { body, sealed, place: Some((place, verifier.log_of(place.stream))) })?;
+        }
+        Verdict::Elsewhere => reader.line(&Line { body, sealed, place: None })?,
+        Verdict::Pending(place) => verifier.hold(place, sealed, body.to_vec()),
     }
     release(verifier, false, reader)
 }
 
 /// Hands out lines that waited for a word on their stream; with `all` those for which none came, too.
 pub fn release(verifier: &mut Verifier, all: bool, reader: &mut impl Reader) -> io::Result<()> {
-    verifier.release(all).iter().try_for_each(|(line, in_place)| reader.line(line, *in_place))
+    verifier.release(all).iter().try_for_each(|held| {
+        let place = held.in_place.then(|| (held.place, verifier.log_of(held.place.stream)));
+        reader.line(&Line { body: &held.body, sealed: held.sealed, place })
+    })
 }
 
 /// Reads files in the order in which they were written, and weighs them. For a `reader` that writes nothing.

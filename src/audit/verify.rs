@@ -11,6 +11,7 @@
 
 mod epoch;
 mod evidence;
+mod held;
 mod lack;
 mod run;
 mod settle;
@@ -36,10 +37,6 @@ use crate::record::open::{Opened, Seal};
 
 /// Records without a place are looked at again at the end, as long as their contents take no more than this, in bytes.
 const MAX_UNPLACED: usize = 64 * 1024 * 1024;
-/// Lines that wait for a word on their stream take no more than this, in bytes.
-const MAX_HELD: usize = 64 * 1024 * 1024;
-/// What a held line takes beside its bytes.
-const HELD: usize = 64;
 /// More streams than this that nothing vouches for are not looked after.
 const MAX_STREAMS: usize = 10_000;
 /// Host and log name of a stream that nothing vouches for have no more bytes than this.
@@ -78,12 +75,23 @@ impl Trust {
 /// What becomes of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is in its place and its stream is as trusted as the rest.
-    InPlace(Kind),
-    /// It is in its place in this stream, which says that it stood in for another; whether that is so is not known yet.
-    Pending(usize),
+    /// It is in this place and its stream is as trusted as the rest.
+    InPlace(Kind, Place),
+    /// It is in this place, in a stream which says that it stood in for another; whether that is so is not known yet.
+    Pending(Place),
     /// It is not.
     Elsewhere,
+}
+
+/// What a stream is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogName<'v> {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its host, as its genesis record names it.
+    pub host: &'v str,
+    /// Its log: folder and name, with what stands for the time in it.
+    pub log: &'v str,
 }
 
 /// The verifier.
@@ -106,9 +114,7 @@ pub struct Verifier {
     resumes: Vec<TornTold>,
     /// Genesis fingerprints that records of trusted streams name, with the place of the record.
     named: Vec<(usize, u64, u64, GenesisFingerprint)>,
-    /// Lines of streams that may turn out to have stood in for a trusted one.
-    held: Vec<(usize, Vec<u8>)>,
-    held_size: usize,
+    held: held::Waiting,
     censuses: Vec<Census>,
     /// How many values are in them, of streams that nothing vouched for.
     strange_values: usize,
@@ -199,8 +205,7 @@ impl Verifier {
             unplaced_size: 0,
             resumes: Vec::new(),
             named: Vec::new(),
-            held: Vec::new(),
-            held_size: 0,
+            held: held::Waiting::default(),
             censuses: Vec::new(),
             strange_values: 0,
             release_due: false,
@@ -292,6 +297,12 @@ impl Verifier {
         Some((oldest.id, oldest.began))
     }
 
+    /// Whose lines a stream has, by its number.
+    pub fn log_of(&self, stream: usize) -> LogName<'_> {
+        let Stream { id, host, log, .. } = &self.streams[stream];
+        LogName { stream: *id, host, log }
+    }
+
     /// Begins a file; records and damage fed from now on are of it. Its number.
     pub fn begin_file(&mut self, path: PathBuf) -> usize {
         self.end_runs();
@@ -326,7 +337,7 @@ impl Verifier {
         match self.locate(record) {
             Some((place, kind, rewrapped)) => {
                 let verdict = self.place(file, record, place, kind, rewrapped);
-                if let (Verdict::InPlace(Kind::Line), Some((claim, slot))) = (verdict, &record.claim)
+                if let (Verdict::InPlace(Kind::Line, _), Some((claim, slot))) = (verdict, &record.claim)
                     && *slot == place.slot
                 {
                     self.begin_run(claim, place);
@@ -448,7 +459,7 @@ impl Verifier {
             self.files[file].headed |= record.offset == 0;
             self.summary.records += 1;
             self.files[file].last_end = record.offset + record.length;
-            return self.verdict(number, kind);
+            return self.verdict(place, kind);
         }
         let (id, slots) = (self.streams[number].id, self.streams[number].profile_slots);
         let last_end = self.files[file].last_end;
@@ -510,7 +521,7 @@ impl Verifier {
         let newest = self.streams[number].epochs[&epoch].newest;
         self.streams[number].newest = self.streams[number].newest.max(newest);
         self.put_away(number, epoch);
-        self.verdict(number, kind)
+        self.verdict(place, kind)
     }
 
     /// Whether what a record in this place says fits what follows from the chain.
@@ -635,39 +646,6 @@ impl Verifier {
             self.places.trust(number);
             self.release_due = true;
         }
-    }
-
-    fn verdict(&self, number: usize, kind: Kind) -> Verdict {
-        let stream = &self.streams[number];
-        if stream.anchored || !self.trust.has_root() {
-            Verdict::InPlace(kind)
-        } else if !stream.state && kind == Kind::Line && self.held_size < MAX_HELD {
-            Verdict::Pending(number)
-        } else {
-            Verdict::Elsewhere
-        }
-    }
-
-    /// Keeps a line until it is known whether its stream stood in for a trusted one.
-    pub fn hold(&mut self, stream: usize, line: Vec<u8>) {
-        self.held_size += line.len() + HELD;
-        self.held.push((stream, line));
-    }
-
-    /// The lines that were held and whose stream is trusted by now; with `all` the others too, each with whether it is.
-    pub fn release(&mut self, all: bool) -> Vec<(Vec<u8>, bool)> {
-        // Not every time: there may be many.
-        if self.held.is_empty() || !(all || self.release_due) {
-            return Vec::new();
-        }
-        self.release_due = false;
-        let anchored = |number: usize| self.streams[number].anchored;
-        let (released, held) = std::mem::take(&mut self.held).into_iter().partition(|(number, _)| all || anchored(*number));
-        let released: Vec<(usize, Vec<u8>)> = released;
-        let released: Vec<_> = released.into_iter().map(|(number, line)| (line, anchored(number))).collect();
-        self.held = held;
-        self.held_size = self.held.iter().map(|(_, line)| line.len() + HELD).sum();
-        released
     }
 
     /// Adds a finding at a place in a file; a run of the same kind, record behind record, becomes one.

@@ -8,13 +8,17 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use std::os::fd::AsFd;
 
-use super::{Outcome, Trouble};
+use super::{Outcome, RUNTIME_FOLDER, STATE_FOLDER, Trouble};
 use crate::filter::target::Target;
+use crate::filter::window::WindowOptions;
 use crate::filter::{Filter, FilterError, FilterOptions, Until, WhenFull};
 use crate::host::privileges::{Account, PrivilegeError};
 use crate::host::process;
 use crate::keys::KEY_FOLDER;
 use crate::record::{Framing, MAX_LINE, Profile};
+
+/// As many bytes of plain text a window has where nothing else was asked for.
+const WINDOW: u64 = 64 * 1024;
 
 /// What every filter can be told.
 #[derive(Args, Clone, Debug)]
@@ -24,11 +28,11 @@ pub struct FilterArgs {
     pub keys: Vec<PathBuf>,
 
     /// Where the chain of each log is kept
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/sealedlog")]
+    #[arg(long, value_name = "DIR", default_value = STATE_FOLDER)]
     pub state: PathBuf,
 
     /// Where progress is kept; must be in memory (tmpfs)
-    #[arg(long, value_name = "DIR", default_value = "/run/sealedlog")]
+    #[arg(long, value_name = "DIR", default_value = RUNTIME_FOLDER)]
     pub runtime: PathBuf,
 
     /// Record format, where the keys leave a choice: rfc9580, rfc4880 or age
@@ -54,6 +58,15 @@ pub struct FilterArgs {
     /// Seal a mark into a log when nothing came for so many seconds, so that its last lines cannot be cut off unnoticed
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub mark_idle: Option<u64>,
+
+    /// Show the newest lines in plain text in this file, too, for fail2ban or a live view. It must be in memory (tmpfs); when it
+    /// is full it becomes FILE.1, in the place of the one before
+    #[arg(long, value_name = "FILE")]
+    pub window: Option<PathBuf>,
+
+    /// The most bytes of both
+    #[arg(long, value_name = "BYTES", default_value_t = WINDOW, requires = "window", value_parser = clap::value_parser!(u64).range(1024..))]
+    pub window_size: u64,
 
     /// Become this user at the start, for good: it must be able to write to the log's folder, and to read the keys. Folders of
     /// state and progress that are missing are made for it
@@ -112,6 +125,9 @@ impl FilterArgs {
             },
             group: self.group,
             mark_idle: self.mark_idle.map(Duration::from_secs),
+            window: self
+                .window
+                .map(|path| WindowOptions { path: std::path::absolute(&path).unwrap_or(path), size: self.window_size }),
             sandbox: !self.no_sandbox,
             lacks,
             max_line: usize::try_from(self.max_line).unwrap_or(MAX_LINE).min(MAX_LINE),

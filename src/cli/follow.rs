@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Parser;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Outcome, Trouble, report};
+use super::{Outcome, RUNTIME_FOLDER, STATE_FOLDER, Trouble, report};
 use crate::follow::{Files, Journal, POLL, Sealer, Stopped};
 use crate::host::process;
 use crate::host::signals::Signals;
@@ -20,9 +20,9 @@ use crate::keys::KEY_FOLDER;
 
 const PROGRAM: &str = "sealedlog-follow";
 /// What seals, beside this program.
-const SEALER: &str = "sealedlog-syslog";
+pub const SEALER: &str = "sealedlog-syslog";
 /// Where names of files stand, one a line.
-const LIST: &str = "/etc/sealedlog/follow";
+pub const LIST: &str = "/etc/sealedlog/follow";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,11 +66,11 @@ pub struct Cli {
     keys: Vec<PathBuf>,
 
     /// Where the chain of each log is kept
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/sealedlog")]
+    #[arg(long, value_name = "DIR", default_value = STATE_FOLDER)]
     state: PathBuf,
 
     /// Where progress is kept; must be in memory (tmpfs)
-    #[arg(long, value_name = "DIR", default_value = "/run/sealedlog")]
+    #[arg(long, value_name = "DIR", default_value = RUNTIME_FOLDER)]
     runtime: PathBuf,
 
     /// Seal as this user; what it cannot read is read before
@@ -141,7 +141,8 @@ fn rest(signals: &Signals) {
     signals.drain();
 }
 
-fn read_list(list: &Path) -> Result<Vec<PathBuf>, Trouble> {
+/// The names in a list.
+pub fn read_list(list: &Path) -> Result<Vec<PathBuf>, Trouble> {
     let text = fs::read_to_string(list).map_err(|error| {
         Trouble::new(format_args!("cannot read {}: {error}", list.display()), "name files, or a file with their names as --list")
     })?;

@@ -6,6 +6,7 @@
 
 mod offer;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use self::offer::Refused;
 use super::keyring::Keyring;
 use super::target::Files;
 use super::warn::Warner;
+use super::window::Window;
 use super::{FilterError, WhenFull};
 use crate::control::Gap;
 use crate::host::clock;
@@ -45,11 +47,19 @@ pub struct Common {
     pub keys: Keyring,
     /// What becomes of lines that cannot be stored.
     pub when_full: WhenFull,
+    /// Where lines are shown once more.
+    pub window: Option<Window>,
     /// The process has given up what it did not need.
     pub sandbox: bool,
 }
 
 impl Common {
+    fn show(&mut self, piece: &[u8]) {
+        if let Some(window) = &mut self.window {
+            window.show(piece, &mut self.warner);
+        }
+    }
+
     /// What else is to be said of a file that cannot be opened.
     fn hint(&self, error: &WriteError) -> &'static str {
         match error {
@@ -200,6 +210,7 @@ impl Log {
     pub fn take(&mut self, piece: &[u8], ends_line: bool, now: Timestamp, common: &mut Common) {
         if !piece.is_empty() {
             self.seal(piece, now, common);
+            common.show(piece);
         }
         self.at_line_start = ends_line;
         if self.files.as_ref().is_some_and(|files| files.actions().echo) {
@@ -230,7 +241,7 @@ impl Log {
         match self.enter_for_keys(now, common) {
             Err(error @ WriteError::Open { .. }) if self.writer.is_open() => {
                 let hint = common.hint(&error);
-                common.warner.warn("open", &format_args!("{error}{hint}; the file before is gone on with"));
+                self.warn("open", &format_args!("{error}{hint}; the file before is gone on with"), common);
                 self.enter_again = clock::boottime() + RETRY;
                 Ok(())
             }
@@ -267,7 +278,7 @@ impl Log {
             return self.count(piece, now, why);
         }
         if let Err(error) = self.line(piece, now, common) {
-            common.warner.warn("seal", &error);
+            self.warn("seal", &error, common);
             self.count(piece, now, error.to_string());
         }
     }
@@ -341,7 +352,7 @@ impl Log {
                 WhenFull::Refuse(_) => "lines are refused until it can be",
             };
             let hint = common.hint(&error);
-            common.warner.warn("write", &format_args!("{error}{hint}; {policy}"));
+            self.warn("write", &format_args!("{error}{hint}; {policy}"), common);
         }
         let for_good = is_for_good(&error);
         self.blocked = Some(Blocked { retry_at: clock::boottime() + RETRY, why: error.to_string(), for_good });
@@ -390,6 +401,7 @@ impl Log {
         }
         // What a file begins or an epoch ends with.
         self.flush(common);
+        due.extend(self.writer.store_counts());
         due.extend(self.blocked.as_ref().map(|blocked| blocked.retry_at.saturating_sub(now)));
         self.tell_warnings(common);
         due.into_iter().min()
@@ -401,7 +413,13 @@ impl Log {
                 let log = self.files.as_ref().map_or_else(|| "standard output".to_owned(), Files::log);
                 self.unsynced.get_or_insert(format!("{log}: {warning}"));
             }
-            common.warner.warn("stream", &warning);
+            self.warn("stream", &warning, common);
+        }
+    }
+
+    fn warn(&mut self, topic: &'static str, what: &dyn Display, common: &mut Common) {
+        if common.warner.warns(topic, what) {
+            self.writer.count_error(what.to_string());
         }
     }
 

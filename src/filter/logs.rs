@@ -47,6 +47,8 @@ pub struct Maker {
     pub lacks: Vec<String>,
     /// When an idle log gets a mark.
     pub mark_idle: Option<Duration>,
+    /// Where lines are shown in plain text, if anywhere.
+    pub window: Option<PathBuf>,
     /// Random: writers' ids come from it, so that none can be without one later.
     pub seed: [u8; 32],
     /// How many were made.
@@ -74,6 +76,7 @@ impl Maker {
             keys: self.keys.clone(),
             framing: keys.framing().name().to_owned(),
             profile: keys.profile().map(|profile| profile.name().to_owned()),
+            window: self.window.clone(),
         };
         let framing = keys.framing();
         Log::new(

@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -96,6 +96,12 @@ pub enum TargetError {
         /// What it is.
         why: String,
     },
+    /// The name is that of a terminal, a serial line or another device.
+    #[error("cannot append to {}: it is a device", .path.display())]
+    Device {
+        /// The device.
+        path: PathBuf,
+    },
     /// Names can become longer than file names may be.
     #[error("the names of the logs below {} can become longer than a file name may be", .folder.display())]
     TooLong {
@@ -110,6 +116,7 @@ impl TargetError {
         match self {
             Self::Folder { .. } => "make the folder, and let the user that the program runs as write to it",
             Self::File { .. } => "remove or rename what stands there, or choose another name",
+            Self::Device { .. } => "leave -o out and send standard output there: sealedlog seal --framing base64 >/dev/ttyS0",
             Self::TooLong { .. } => "put a '/' between the placeholders, or shorten what stands around them",
         }
     }
@@ -153,9 +160,9 @@ impl FileTarget {
         let zone = TimeZone::system();
         let files =
             Files { target: self.clone(), program, folder: canonical, template, zone, current: None, looked: None, base: None };
-        for suffix in SUFFIXES {
-            check_file(&with_suffix(&files.first(Timestamp::now()).path, suffix))?;
-        }
+        let first = files.first(Timestamp::now()).path;
+        check_device(&first)?;
+        SUFFIXES.iter().try_for_each(|suffix| check_file(&with_suffix(&first, suffix)))?;
         Ok(files)
     }
 }
@@ -227,6 +234,15 @@ fn check_file(path: &Path) -> Result<(), TargetError> {
         Ok(metadata) if !metadata.is_file() => Err(file("it is not a regular file".to_owned())),
         Ok(_) => eaccess(path, AccessFlags::W_OK).map_err(|error| file(error.desc().to_owned())),
         Err(_) => Ok(()),
+    }
+}
+
+/// With the suffix of a record format the name of a device would be that of a regular file beside it, in the memory that /dev
+/// is in.
+fn check_device(path: &Path) -> Result<(), TargetError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.file_type().is_char_device() => Err(TargetError::Device { path: path.to_owned() }),
+        _ => Ok(()),
     }
 }
 

@@ -29,9 +29,13 @@ impl Warner {
 
     /// Tells it, unless the same was told under this topic a short while ago, or much else.
     pub fn warn(&mut self, topic: &'static str, what: &dyn Display) {
-        if let Some(text) = self.choose(topic, what.to_string(), clock::boottime()) {
-            self.tell(&text);
-        }
+        self.warns(topic, what);
+    }
+
+    /// The same; whether it was told.
+    pub fn warns(&mut self, topic: &'static str, what: &dyn Display) -> bool {
+        let text = self.choose(topic, what.to_string(), clock::boottime());
+        text.map(|text| self.tell(&text)).is_some()
     }
 
     /// Tells it in any case.

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Group, Whence, fchown, lseek};
 
@@ -117,6 +118,18 @@ pub fn erase_range(file: &File, from: u64, len: u64) -> io::Result<()> {
         let _ = fallocate(file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, from, len);
     }
     Ok(())
+}
+
+/// Whether what is in a folder is in memory alone (tmpfs, ramfs), as long as nothing is swapped.
+///
+/// # Errors
+///
+/// What statfs(2) says.
+pub fn is_in_memory(folder: &Path) -> io::Result<bool> {
+    let kind = statfs(folder)?.filesystem_type();
+    // linux/magic.h
+    const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+    Ok(kind == TMPFS_MAGIC || kind == RAMFS_MAGIC)
 }
 
 /// How much of a path's file system is used, in hundredths of what who is not root may use.

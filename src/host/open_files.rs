@@ -14,6 +14,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc::O_NONBLOCK;
+use serde::Serialize;
 
 /// What open(2) keeps of a way to open a file that can be written to.
 const ACCESS_MODE: u32 = 0o3;
@@ -21,9 +22,10 @@ const ACCESS_MODE: u32 = 0o3;
 const DELETED: &[u8] = b" (deleted)";
 
 /// A process that has a file open to write.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Process {
     /// Its number.
+    #[serde(rename = "pid")]
     pub id: u32,
     /// The name of its program, at most 15 bytes of it.
     pub program: String,

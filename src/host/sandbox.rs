@@ -104,6 +104,13 @@ impl Sandbox {
         }
     }
 
+    /// Files can be made, appended to and renamed in this folder.
+    pub fn window(&mut self, folder: &Path) {
+        if let Some(folder) = self.resolve(folder) {
+            self.rules.push((folder, make_bitflags!(AccessFs::{WriteFile | MakeReg | RemoveFile})));
+        }
+    }
+
     /// Everything that state needs can be done in this folder, which is made where it is missing, so that a rule can stand on
     /// it.
     pub fn state(&mut self, folder: &Path) {

@@ -6,30 +6,63 @@ use std::path::Path;
 use sequoia_openpgp as openpgp;
 
 use openpgp::cert::prelude::*;
-use openpgp::crypto::{KeyPair, Password};
+use openpgp::crypto::{Decryptor, KeyPair, Password};
 use openpgp::packet::{Key, PKESK, Packet, key};
 use openpgp::parse::Parse;
 use openpgp::types::SymmetricAlgorithm;
 
+use super::agent::{AgentError, AgentKey};
 use super::{LoadError, PassphraseSource};
 use crate::record::Cipher;
 use crate::record::open::SessionKey;
 use crate::record::openpgp::read_header;
 
-/// A secret key that can decrypt, unlocked.
+/// A secret key that can decrypt: unlocked, or with gpg-agent.
 pub struct OpenPgpIdentity {
-    pair: KeyPair,
+    holder: Holder,
     mark3: Vec<u8>,
     mark6: Vec<u8>,
 }
 
+/// Where the secret is.
+enum Holder {
+    Here(KeyPair),
+    Agent(AgentKey),
+}
+
 impl OpenPgpIdentity {
     fn new(key: Key<key::SecretParts, key::UnspecifiedRole>) -> openpgp::Result<Self> {
+        let public = key.parts_as_public().clone();
+        Self::held(&public, Holder::Here(key.into_keypair()?))
+    }
+
+    /// A key that gpg-agent has.
+    pub fn of_agent(key: AgentKey) -> openpgp::Result<Self> {
+        let public = key.public().clone();
+        Self::held(&public, Holder::Agent(key))
+    }
+
+    fn held(key: &Key<key::PublicParts, key::UnspecifiedRole>, holder: Holder) -> openpgp::Result<Self> {
         let (fingerprint, algorithm) = (key.fingerprint(), u8::from(key.pk_algo()));
         let len = u8::try_from(fingerprint.as_bytes().len() + 1)?;
         let mark3 = [&[3][..], key.keyid().as_bytes(), &[algorithm]].concat();
         let mark6 = [&[6, len, key.version()][..], fingerprint.as_bytes()].concat();
-        Ok(Self { pair: key.into_keypair()?, mark3, mark6 })
+        Ok(Self { holder, mark3, mark6 })
+    }
+
+    /// Why gpg-agent did not use it, if it was asked to.
+    pub fn refused(&self) -> Option<AgentError> {
+        match &self.holder {
+            Holder::Here(_) => None,
+            Holder::Agent(key) => key.refused(),
+        }
+    }
+
+    fn decryptor(&self) -> Box<dyn Decryptor> {
+        match &self.holder {
+            Holder::Here(pair) => Box::new(pair.clone()),
+            Holder::Agent(key) => Box::new(key.clone()),
+        }
     }
 
     /// How the bodies of PKESK packets for this key begin.
@@ -52,14 +85,14 @@ impl OpenPgpIdentity {
     /// Unwraps a version 6 PKESK packet (header included).
     pub fn unwrap6(&self, packet: &[u8], cipher: Cipher) -> Option<SessionKey> {
         let PKESK::V6(packet) = parse_pkesk(packet)? else { return None };
-        let key = packet.decrypt(&mut self.pair.clone(), Some(SymmetricAlgorithm::from(cipher.id())))?;
+        let key = packet.decrypt(&mut *self.decryptor(), Some(SymmetricAlgorithm::from(cipher.id())))?;
         SessionKey::from_slice(&key).filter(|key| key.as_bytes().len() == cipher.key_len())
     }
 
     /// Unwraps a version 3 PKESK packet (header included).
     pub fn unwrap3(&self, packet: &[u8]) -> Option<(Cipher, SessionKey)> {
         let PKESK::V3(packet) = parse_pkesk(packet)? else { return None };
-        let (algorithm, key) = packet.decrypt(&mut self.pair.clone(), None)?;
+        let (algorithm, key) = packet.decrypt(&mut *self.decryptor(), None)?;
         let cipher = Cipher::from_id(algorithm.into())?;
         SessionKey::from_slice(&key).filter(|key| key.as_bytes().len() == cipher.key_len()).map(|key| (cipher, key))
     }

@@ -9,17 +9,29 @@ use std::path::{Path, PathBuf};
 
 use super::{DropIn, FIFO_FOLDER, Wiring, WiringError, below, is_aside, is_plain_name, read};
 
+/// Where systemd reads which of the processes is Apache.
+pub const PID_FILE: &str = "/etc/systemd/system/apache2.service.d/sealedlog-pidfile.conf";
+
 /// As a2enconf(8) knows it.
 pub const NAME: &str = "00-sealedlog";
 /// The file.
 pub const DROP_IN: &str = "/etc/apache2/conf-available/00-sealedlog.conf";
 /// Where a2enconf(8) brings it in.
 pub const ENABLED: &str = "/etc/apache2/conf-enabled/00-sealedlog.conf";
+const PID_FILE_CONTENT: &str = "\
+# Made by \"sealedlog enable apache\", removed by \"sealedlog disable apache\".
+[Service]
+# With piped logs systemd mistakes one of Apache's programs for its main process, in half of all starts; stopping it then
+# cuts requests that are being served.
+PIDFile=/run/apache2/apache2.pid
+";
+
 /// What its logs' names begin with.
 pub const LOGS: &str = "apache2/";
 
 const MAIN: &str = "/etc/apache2/apache2.conf";
 const MODULES: &str = "/etc/apache2/mods-enabled";
+const VARIABLES: &str = "/etc/apache2/envvars";
 const FOLDERS: [&str; 3] = [MODULES, "/etc/apache2/conf-enabled", "/etc/apache2/sites-enabled"];
 const LOG_DIR: &str = "${APACHE_LOG_DIR}/";
 /// Logs that Debian's own configuration has, or an administrator who turns a site on.
@@ -27,13 +39,21 @@ const USUAL: [&str; 3] = ["access.log", "error.log", "other_vhosts_access.log"];
 /// Directives whose first argument is a log.
 const DIRECTIVES: [&str; 6] = ["CustomLog", "ErrorLog", "ForensicLog", "GlobalLog", "ScriptLog", "TransferLog"];
 
+/// How Debian's own configuration says where the number of its main process is: file, name, line.
+const PID_SETTINGS: [(&str, &str, &str); 2] = [
+    (MAIN, "PidFile", "PidFile ${APACHE_PID_FILE}"),
+    (VARIABLES, "APACHE_PID_FILE", "export APACHE_PID_FILE=/var/run/apache2$SUFFIX/apache2.pid"),
+];
+const OTHER_PID_FILE: &str = "a program of ours gets its logs, and its PidFile is not Debian's: give apache2.service a PIDFile= as \
+                              /usr/share/doc/sealedlog/examples/apache/apache2.service.d has it, else stopping it cuts requests";
+
 const PIPED: &str = "a program gets this log, and where it writes to is its business";
 const ELSEWHERE: &str = "not below ${APACHE_LOG_DIR}, so it stays in plain text; write it as ${APACHE_LOG_DIR}/NAME";
 const EARLY: &str = "read before APACHE_LOG_DIR is defined anew, so it stays in plain text; move it to a site";
 
 pub fn wiring(root: &Path) -> Result<Wiring, WiringError> {
     let mut wiring = Wiring { logs: USUAL.map(|name| format!("{LOGS}{name}")).to_vec(), ..Wiring::default() };
-    let mut error_log = String::new();
+    let (mut error_log, mut is_piped) = (String::new(), false);
     for path in files(root)? {
         let text = read(root, &path.to_string_lossy())?;
         let (is_main, mut is_early) = (path == Path::new(MAIN), path == Path::new(MAIN) || path.starts_with(MODULES));
@@ -44,6 +64,7 @@ pub fn wiring(root: &Path) -> Result<Wiring, WiringError> {
             if line.starts_with('#') {
                 continue;
             }
+            is_piped |= is_piped_to_us(line);
             let place = |what: &str| format!("{}:{}: {what}: {line}", path.display(), number + 1);
             match look(line) {
                 // It is said once more behind the definition.
@@ -69,7 +90,25 @@ pub fn wiring(root: &Path) -> Result<Wiring, WiringError> {
          Define APACHE_LOG_DIR {folder}\n{error_log}"
     );
     wiring.drop_ins.push(DropIn { path: PathBuf::from(DROP_IN), content });
+    if is_piped && has_usual_pid_file(root) {
+        wiring.drop_ins.push(DropIn { path: PathBuf::from(PID_FILE), content: PID_FILE_CONTENT.to_owned() });
+    } else if is_piped {
+        wiring.left.push(OTHER_PID_FILE.to_owned());
+    }
     Ok(wiring)
+}
+
+/// Whether a directive starts a filter of ours.
+fn is_piped_to_us(line: &str) -> bool {
+    directive(line).is_some() && line.contains('|') && line.contains("sealedlog-apache")
+}
+
+fn has_usual_pid_file(root: &Path) -> bool {
+    PID_SETTINGS.iter().all(|(path, name, usual)| {
+        let text = read(root, path).unwrap_or_default();
+        let mut said = text.lines().map(str::trim).filter(|line| !line.starts_with('#') && line.contains(name));
+        said.next() == Some(usual) && said.next().is_none()
+    })
 }
 
 /// Its configuration, as Debian's main file includes it.
@@ -174,6 +213,16 @@ mod tests {
         let places: Vec<_> = left.iter().map(|text| text.split(": ").next().unwrap()).collect();
         assert_eq!(places[0], "/etc/apache2/mods-enabled/m.conf:1");
         assert_eq!(places[1..], [1, 3, 4].map(|line| format!("/etc/apache2/sites-enabled/b.conf:{line}")));
+        // With our own program systemd is told which process is Apache, where that is as usual.
+        write("/etc/apache2/sites-enabled/d.conf", "CustomLog \"|/usr/bin/sealedlog-apache /var/log/d.log 86400\" combined\n");
+        let piped = super::wiring(root.path()).unwrap();
+        assert_eq!((piped.drop_ins.len(), piped.left.last().unwrap().as_str()), (1, OTHER_PID_FILE));
+        let main = fs::read_to_string(below(root.path(), MAIN)).unwrap();
+        write(MAIN, &format!("# PidFile: x\nPidFile ${{APACHE_PID_FILE}}\n{main}"));
+        write(VARIABLES, "export APACHE_PID_FILE=/var/run/apache2$SUFFIX/apache2.pid\n");
+        let piped = super::wiring(root.path()).unwrap();
+        assert_eq!(piped.drop_ins[1].path, Path::new(PID_FILE));
+        assert_eq!(piped.left.len(), 4);
         // No FIFO can have this name.
         write("/etc/apache2/sites-enabled/c.conf", "CustomLog ${APACHE_LOG_DIR}/$site.log combined\n");
         assert!(matches!(super::wiring(root.path()), Err(WiringError::NotUnderstood { line: 1, .. })));

@@ -89,6 +89,9 @@ pub struct Config {
     /// The profile that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// Where the newest lines are to be seen in plain text, in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<PathBuf>,
 }
 
 /// The newest file of a stream.

@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use self::epochs::{ActiveEpoch, Prepared};
 use super::claim::{Claim, ClaimError, ClaimSource, Claimant, seconds};
+use super::counts::Tally;
 use super::progress::{EpochProgress, LeftProgress};
 use super::state::{Config, StateError, StateFolder};
 use super::sync::{DiskProgress, Sync, SyncError, SyncedEpoch};
@@ -137,6 +138,7 @@ pub struct Writer {
     last_stream: Option<(StreamId, GenesisFingerprint)>,
     before: Option<(String, u64)>,
     warnings: Vec<Warning>,
+    tally: Tally,
 }
 
 impl Writer {
@@ -167,6 +169,7 @@ impl Writer {
             last_stream: None,
             before: None,
             warnings: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -373,6 +376,7 @@ impl Writer {
     pub fn line(&mut self, body: &[u8], time: Timestamp) -> Result<(), WriteError> {
         self.room()?;
         self.append(Kind::Line, body, seconds(time))?;
+        self.tally.line(body);
         let epoch = self.epoch.as_ref().expect("room makes sure that there is one");
         // For lines only: what closes an epoch must not claim another.
         if (self.fast || epoch.sealer.next_slot() * 2 >= epoch.sealer.slots()) && self.prepared.is_empty() {
@@ -383,7 +387,24 @@ impl Writer {
 
     /// Seals into the batch that lines were dropped.
     pub fn gap(&mut self, gap: Gap, time: Timestamp) -> Result<(), WriteError> {
-        self.control(Event::Gap(gap), time)
+        let (lines, why) = (gap.lines, gap.why.clone());
+        self.control(Event::Gap(gap), time)?;
+        self.tally.gap(lines, why);
+        Ok(())
+    }
+
+    /// Counts an error that the administrator was told of.
+    pub fn count_error(&mut self, error: String) {
+        self.tally.error(error);
+    }
+
+    /// Stores what was counted, for `status`, where that is due. The time until it is again, if at all.
+    pub fn store_counts(&mut self) -> Option<Duration> {
+        let folder = self.options.state.as_ref()?;
+        if self.tally.due().is_some_and(|due| clock::boottime() >= due) {
+            self.tally.store(folder);
+        }
+        self.tally.due().map(|due| due.saturating_sub(clock::boottime()))
     }
 
     /// Writes what waits, and moves progress on.
@@ -558,6 +579,9 @@ impl Writer {
         let left = self.leave("exit");
         // What was claimed and not used is told by whoever finds its progress.
         self.prepared.clear();
+        if let Some(folder) = &self.options.state {
+            self.tally.store_last(folder);
+        }
         left
     }
 

@@ -14,11 +14,13 @@ pub mod lines;
 pub mod load;
 pub mod measure;
 pub mod memory;
+pub mod page;
 pub mod postfix;
 #[cfg(feature = "audit")]
 pub mod sealed;
 #[cfg(feature = "audit")]
 pub mod site;
+pub mod ssh;
 pub mod stock;
 pub mod strace;
 pub mod syslog;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sealedlog::audit::finding::{Finding, Kind};
 use sealedlog::audit::read::Opener;
-use sealedlog::audit::session::{self, Reader};
+use sealedlog::audit::session::{self, Line, Reader};
 use sealedlog::audit::verify::{Report, Trust};
 use sealedlog::control::{GenesisFingerprint, Hex};
 use sealedlog::identity::{Identities, Terminal};
@@ -143,9 +143,9 @@ impl Log {
 pub struct Collect(Vec<u8>);
 
 impl Reader for Collect {
-    fn line(&mut self, body: &[u8], in_place: bool) -> io::Result<()> {
-        if in_place {
-            self.0.extend_from_slice(body);
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        if line.place.is_some() {
+            self.0.extend_from_slice(line.body);
         }
         Ok(())
     }
@@ -235,7 +235,13 @@ pub fn writer(log: &Log, retry_state: Duration) -> Writer {
         lacks: Vec::new(),
     };
     let state = Some(StateFolder::new(&folder.join("state"), &folder.join("run"), folder, "x.log"));
-    let config =
-        Config { log: "/log".into(), keys: Vec::new(), framing: "binary".to_owned(), host: "host".to_owned(), profile: None };
+    let config = Config {
+        log: "/log".into(),
+        keys: Vec::new(),
+        framing: "binary".to_owned(),
+        host: "host".to_owned(),
+        profile: None,
+        window: None,
+    };
     Writer::new(WriterOptions { claimant, state, config, framing: Framing::Binary, retry_state, mark_idle: None })
 }

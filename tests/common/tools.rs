@@ -157,7 +157,7 @@ fn package(program: &str) -> &str {
         "rotatelogs" | "ab" => "apache2-utils",
         "gpg" => "gnupg",
         "age-keygen" => "age",
-        "ssh-keygen" => "openssh-client",
+        "ssh" | "scp" | "ssh-keygen" => "openssh-client",
         "node" => "nodejs",
         "mkfs.ext4" => "e2fsprogs",
         "nm" => "binutils",

@@ -17,7 +17,7 @@ use crate::chain::{MAX_SLOTS, Progress};
 use crate::control::{FoundProgress, Hex, StreamId, UsedEpoch, WriterId};
 
 /// An epoch that was claimed at most so long before the stream's newest record may still be in use.
-const OPEN: Duration = Duration::from_secs(11 * 60);
+pub(super) const OPEN: Duration = Duration::from_secs(11 * 60);
 /// Of one stream, epochs of which nothing is here are looked for at somebody's word up to this number; each costs two chains of
 /// hashes.
 const MAX_UNSEEN: usize = 4096;
@@ -249,8 +249,13 @@ impl Latest {
 
     /// Whether something of this time may still go on where the newest record was written.
     pub(super) fn is_recent(&self, time: Timestamp) -> bool {
-        Duration::try_from(self.newest.duration_since(time)).map_or(true, |age| age <= OPEN)
+        is_within(OPEN, time, self.newest)
     }
+}
+
+/// Whether `later` is at most so long after `time`.
+pub(super) fn is_within(span: Duration, time: Timestamp, later: Timestamp) -> bool {
+    Duration::try_from(later.duration_since(time)).map_or(true, |age| age <= span)
 }
 
 /// For how many slots each of these values of a progress stands, up to `slots`.

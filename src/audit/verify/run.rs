@@ -45,7 +45,7 @@ impl Verifier {
         run.lines += u64::from(record.lines);
         run.digests.push(record.digest.max(1));
         self.files[self.current].last_end = run.end;
-        Some(Verdict::InPlace(Kind::Line))
+        Some(Verdict::InPlace(Kind::Line, Place { stream: run.stream, epoch: run.epoch, slot: *slot }))
     }
 
     /// Begins a run behind a line that is in its place.

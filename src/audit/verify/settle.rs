@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::epoch::{EpochState, Hole};
-use super::evidence::{Latest, OfStream};
+use super::evidence::{Latest, OPEN, OfStream, is_within};
 use super::lack::Lack;
 use super::{MAX_UNPLACED, Position, Stream, TornTold, Verifier};
 use crate::audit::finding::{Finding, Kind as Finds, Severity, Summary};
@@ -26,6 +26,32 @@ use crate::record::{MAX_RECORD, framing};
 
 /// Writers claim epochs in order and begin them within 10 minutes: not before more than so many earlier ones.
 const MAX_OVERTAKEN: usize = 32;
+
+/// Epochs that the writer of an unsettled one may have claimed ahead, so that nothing of them came to the file.
+struct MayBeUnused {
+    /// When that one was claimed.
+    claimed: Timestamp,
+    left: u64,
+}
+
+impl MayBeUnused {
+    /// A writer claims one ahead, and one that it begins at once.
+    const MOST: u64 = 2;
+
+    /// Takes as many from `all`, where one that was claimed at `after` or before came right before them.
+    fn take(all: &mut [Self], count: u64, after: Option<Timestamp>) -> bool {
+        let could = |this: &Self| after.is_none_or(|after| is_within(OPEN, this.claimed, after));
+        if all.iter().filter(|this| could(this)).map(|this| this.left).sum::<u64>() < count {
+            return false;
+        }
+        let mut needed = count;
+        for this in all.iter_mut().filter(|this| could(this)) {
+            let taken = this.left.min(needed);
+            (this.left, needed) = (this.left - taken, needed - taken);
+        }
+        true
+    }
+}
 
 /// What verification came to.
 #[derive(Clone, Debug)]
@@ -230,7 +256,7 @@ impl Verifier {
         if first > 0 && oldest.is_some() && !(0..first).all(has_ended) {
             self.lack_prefix(number, first, known, lacks);
         }
-        let mut unsettled_near = None;
+        let (mut may_be_unused, mut last_claimed) = (Vec::new(), None::<Timestamp>);
         // Of which epochs anything is known; what lies between them is one lack each.
         let is_orphan = self.streams[number].genesis.is_none();
         let mut told: BTreeSet<u64> =
@@ -239,10 +265,9 @@ impl Verifier {
         let mut expected = first;
         for epoch in told {
             if epoch > expected && !is_orphan {
-                let near = |near: u64| epoch - expected <= 2 && expected - near <= 2;
-                let is_near = unsettled_near.is_some_and(near);
-                let kind = if is_near { Finds::Unproven } else { Finds::Missing };
-                let at_most = is_near.then(|| (epoch - expected) * u64::from(MAX_SLOTS));
+                let is_unproven = MayBeUnused::take(&mut may_be_unused, epoch - expected, last_claimed);
+                let kind = if is_unproven { Finds::Unproven } else { Finds::Missing };
+                let at_most = is_unproven.then(|| (epoch - expected) * u64::from(MAX_SLOTS));
                 let regions = self.regions_between(number, expected);
                 let message = match epoch - expected {
                     1 => format!("no record of epoch {expected} is here"),
@@ -255,6 +280,7 @@ impl Verifier {
             let stream = &self.streams[number];
             match stream.epochs.get(&epoch) {
                 Some(state) => {
+                    last_claimed = last_claimed.max(state.claimed);
                     for hole in &state.holes {
                         let count = Some(u64::from(hole.to - hole.from));
                         let regions = vec![(hole.file, hole.after, hole.before)];
@@ -290,7 +316,8 @@ impl Verifier {
                         let count = state.next;
                         self.streams[number].settled.insert(epoch, count);
                     } else if !latest.is_open(epoch, state, &found) {
-                        unsettled_near = Some(epoch);
+                        let claimed = state.claimed.unwrap_or(state.newest);
+                        may_be_unused.push(MayBeUnused { claimed, left: MayBeUnused::MOST });
                         let at_most = u64::from(state.slots.unwrap_or(MAX_SLOTS).saturating_sub(state.next.max(found.at_least)));
                         let (next, id, end) = (state.next, stream.id, state.last_end);
                         let from = state.newest.max(state.claimed.unwrap_or(state.newest));

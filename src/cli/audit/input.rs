@@ -1,30 +1,41 @@
 //! What `open` and `verify` have in common: files, secret keys, what is trusted.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
-use super::passphrase_source;
+use super::{PROGRAM, passphrase_source};
 use crate::audit::files::{self, ExpandError, Files};
 use crate::audit::ledger::Ledger;
 use crate::audit::session::ReadError;
 use crate::audit::verify::Trust;
-use crate::cli::Trouble;
+use crate::cli::{TROUBLE, Trouble, tell};
 use crate::control::GenesisFingerprint;
 use crate::host::clock;
-use crate::identity::Identities;
+use crate::identity::shares::{self, Share, ShareError};
+use crate::identity::{Identities, LoadError};
 
 /// Files and the secret keys that open them.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("secrets").required(true).multiple(true).args(["key", "share", "gpg_agent"])))]
 pub struct InputArgs {
     /// Sealed files, or folders with such files, in any order
     #[arg(required = true, value_name = "FILE|DIR")]
     pub inputs: Vec<PathBuf>,
 
     /// Secret key that opens them: OpenPGP, age or SSH; may be repeated
-    #[arg(short, long, value_name = "SECRET", required = true)]
+    #[arg(short, long, value_name = "SECRET")]
     key: Vec<PathBuf>,
+
+    /// Share of a secret key that opens them; repeated for as many as are needed
+    #[arg(long, value_name = "FILE")]
+    share: Vec<PathBuf>,
+
+    /// Use the secret keys that gpg-agent has, on OpenPGP cards too; it asks for passphrase or PIN itself
+    #[arg(long)]
+    gpg_agent: bool,
 
     /// Read the passphrases of secret keys from this file descriptor, one a line, instead of asking on the terminal
     #[arg(long, value_name = "N")]
@@ -56,10 +67,60 @@ impl InputArgs {
         })
     }
 
-    /// The secret keys.
-    pub fn identities(&self) -> Result<Identities, Trouble> {
+    /// The secret keys. What is wrong with one is told; it is an error where none is left.
+    pub fn keys(&self) -> Result<Keys, Trouble> {
         let mut passphrases = passphrase_source(self.passphrase_fd)?;
-        Identities::load(&self.key, &mut *passphrases).map_err(|error| Trouble::new(&error, error.hint()))
+        let (mut identities, mut wrong) = (Identities::default(), Vec::new());
+        let unusable = |error: LoadError| Trouble::new(&error, error.hint());
+        let not_joined = |error: ShareError| Trouble::new(&error, error.hint());
+        for path in &self.key {
+            wrong.extend(identities.add_file(path, &mut *passphrases).map_err(unusable).err());
+        }
+        let mut shares = Vec::new();
+        for path in &self.share {
+            match Share::read(path) {
+                Ok(share) => shares.push(share),
+                Err(error) => wrong.push(not_joined(error)),
+            }
+        }
+        let (joined, errors) = shares::join(shares);
+        wrong.extend(errors.into_iter().map(not_joined));
+        for key in joined {
+            // Where a file would be named.
+            let name = format!("the shared key {}", key.key);
+            wrong.extend(identities.add(Path::new(&name), &key.content, &mut *passphrases).map_err(unusable).err());
+        }
+        if self.gpg_agent {
+            wrong.extend(identities.add_agent().map_err(|error| Trouble::new(&error, error.hint())).err());
+        }
+        let last = if identities.is_empty() { wrong.pop() } else { None };
+        for trouble in &wrong {
+            tell(PROGRAM, trouble);
+        }
+        match last {
+            Some(trouble) => Err(trouble),
+            None => Ok(Keys { identities, all: wrong.is_empty() }),
+        }
+    }
+}
+
+/// The secret keys that could be had.
+pub struct Keys {
+    /// They are at least one.
+    pub identities: Identities,
+    all: bool,
+}
+
+impl Keys {
+    /// Exit status of a command that did what it could: whether all is well does not count where a key was missing, or where
+    /// gpg-agent did not use one, which is told here.
+    pub fn status(&self, all_is_well: bool) -> ExitCode {
+        let refused = self.identities.refused();
+        if let Some(error) = &refused {
+            tell(PROGRAM, &Trouble::new(error, error.hint()));
+        }
+        let all = self.all && refused.is_none();
+        ExitCode::from(if all { u8::from(!all_is_well) } else { TROUBLE })
     }
 }
 

@@ -1,39 +1,39 @@
 //! `sealedlog-audit keygen`: a key pair for the dedicated machine.
 #![forbid(unsafe_code)]
 
+mod guide;
+mod make;
+mod paper;
+mod qr;
+
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use age::secrecy::{ExposeSecret, SecretString};
-use clap::{ArgGroup, Args};
+use clap::Args;
 use jiff::{Span, Zoned};
-use sequoia_openpgp as openpgp;
 use zeroize::Zeroizing;
 
-use openpgp::Packet;
-use openpgp::cert::Cert;
-use openpgp::crypto::{KeyPair, Password};
-use openpgp::packet::key::{Key6, PrimaryRole, SecretParts, SubordinateRole};
-use openpgp::packet::signature::SignatureBuilder;
-use openpgp::packet::{Key, UserID};
-use openpgp::serialize::SerializeInto;
-use openpgp::types::{AEADAlgorithm, Features, HashAlgorithm, KeyFlags, SignatureType, SymmetricAlgorithm};
-
+use self::make::{KeyPairFiles, age_identity, openpgp_key};
+use self::paper::Paper;
 use super::passphrase_source;
 use crate::cli::{Outcome, Trouble, print};
+use crate::host::clock;
+use crate::identity::shares;
 
 const EXAMPLES: &str = "\
 Examples:
+  sealedlog-audit keygen
   sealedlog-audit keygen --name 'Log auditor <auditor@example.org>' -o keys
-  sealedlog-audit keygen --age --secret auditor.key --public auditor.age";
+  sealedlog-audit keygen --age --secret auditor.key --public auditor.age
+  sealedlog-audit keygen --shares 5 --threshold 3 -o keys";
 
 /// What `keygen` was asked for.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 #[command(after_help = EXAMPLES)]
-#[command(group(ArgGroup::new("where").required(true).args(["output", "secret"])))]
 pub struct KeygenArgs {
     /// Make an age identity instead of an OpenPGP key
     #[arg(long, conflicts_with_all = ["name", "expires"])]
@@ -47,7 +47,7 @@ pub struct KeygenArgs {
     #[arg(long, value_name = "SPAN")]
     expires: Option<Span>,
 
-    /// Folder for both files; it is made where it is missing
+    /// Folder for the files; it is made where it is missing. Without it, and without --secret, all is asked on the terminal
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 
@@ -66,51 +66,114 @@ pub struct KeygenArgs {
     /// Do not encrypt the secret key
     #[arg(long, conflicts_with = "passphrase_fd")]
     no_passphrase: bool,
+
+    /// Split the secret key for so many holders, a file each; there is no file with the whole key, and no passphrase
+    #[arg(long, value_name = "N", requires = "threshold", conflicts_with_all = ["passphrase_fd", "secret"])]
+    #[arg(value_parser = clap::value_parser!(u8).range(i64::from(shares::FEWEST)..))]
+    shares: Option<u8>,
+
+    /// So many of the holders open logs together, fewer cannot
+    #[arg(long, value_name = "K", requires = "shares")]
+    #[arg(value_parser = clap::value_parser!(u8).range(i64::from(shares::FEWEST)..))]
+    threshold: Option<u8>,
+
+    /// Write a page to print, HTML with the fingerprint, its QR code and what to do
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+
+    /// Show the fingerprint as a QR code even where standard output is no terminal
+    #[arg(long)]
+    qr: bool,
 }
 
-/// Both halves of a new key.
-struct KeyPairFiles {
-    fingerprint: String,
-    public: Vec<u8>,
-    secret: Zeroizing<Vec<u8>>,
+/// What the secret half is divided into.
+#[derive(Clone, Copy)]
+struct Sharing {
+    shares: u8,
+    needed: u8,
 }
 
-/// Makes the key and writes both files; none is overwritten.
+/// Where both halves go.
+struct Paths {
+    /// One file, or one for each share.
+    secret: Vec<PathBuf>,
+    public: PathBuf,
+    /// A page to print.
+    page: Option<PathBuf>,
+}
+
+/// Makes the key and writes the files; none is overwritten.
 pub fn run(args: &KeygenArgs) -> Outcome {
-    let (secret_path, public_path) = paths(args)?;
-    for path in [&secret_path, &public_path] {
+    let args = &guided(args)?;
+    let sharing = args.sharing()?;
+    let paths = paths(args, sharing)?;
+    for path in paths.all() {
         // Before anybody is asked for a passphrase.
         if path.symlink_metadata().is_ok() {
             return Err(cannot_write(path, &nix::errno::Errno::EEXIST.into()));
         }
     }
     let validity = args.expires.as_ref().map(validity).transpose()?;
-    let passphrase = if args.no_passphrase { None } else { Some(passphrase(args.passphrase_fd, &secret_path)?) };
-    let made = if args.age {
-        age_identity(passphrase).map_err(|error| error.to_string())
+    let bare = args.no_passphrase || sharing.is_some();
+    let passphrase = if bare { None } else { Some(passphrase(args.passphrase_fd, &paths.secret[0])?) };
+    let cannot_make = |error: &dyn Display| Trouble::new(format_args!("cannot make a key: {error}"), "");
+    let files = if args.age {
+        age_identity(passphrase).map_err(|error| cannot_make(&error))?
     } else {
-        openpgp_key(args.name.as_deref(), validity, passphrase).map_err(|error| error.to_string())
+        openpgp_key(args.name.as_deref(), validity, passphrase).map_err(|error| cannot_make(&error))?
     };
-    let files = made.map_err(|error| Trouble::new(format_args!("cannot make a key: {error}"), ""))?;
-    write(&secret_path, 0o600, &files.secret)?;
-    if let Err(trouble) = write(&public_path, 0o644, &files.public) {
-        // A key of which only one half is there helps nobody.
-        let _ = fs::remove_file(&secret_path);
-        return Err(trouble);
-    }
-    print(format_args!(
-        "fingerprint: {}\nsecret key:  {}\npublic key:  {}\n\n\
-         Write the fingerprint on paper. Keep a second copy of the secret key off this machine; without it no log can be opened.\n\
-         Copy the public key to the server, to /etc/sealedlog/keys.d/, and compare the fingerprint there: sealedlog keys\n",
-        files.fingerprint,
-        secret_path.display(),
-        public_path.display(),
-    ))
+    let KeyPairFiles { fingerprint, public, secret } = &files;
+    let made = clock::now();
+    let shares = sharing.map(|Sharing { shares, needed }| shares::split(secret, fingerprint, shares, needed, made));
+    let shares = shares.transpose().map_err(|error| cannot_make(&error))?;
+    let secrets = shares.as_ref().map_or_else(|| vec![&secret[..]], |all| all.iter().map(|share| share.as_bytes()).collect());
+    let paper = Paper { fingerprint, name: args.name.as_deref(), made, paths: &paths, sharing, passphrase: !bare };
+    let page = paths.page.as_ref().map(|_| paper.page());
+    let contents = secrets.into_iter().map(|secret| (0o600, secret)).chain([(0o644, &public[..])]);
+    let contents = contents.chain(page.as_ref().map(|page| (0o644, page.as_bytes())));
+    write_all(&paths.all().zip(contents).map(|(path, (mode, content))| (path, mode, content)).collect::<Vec<_>>())?;
+    print(paper.text(args.qr || io::stdout().is_terminal()))
 }
 
-fn paths(args: &KeygenArgs) -> Result<(PathBuf, PathBuf), Trouble> {
+/// The options, with what was asked on the terminal where they do not say where the key goes.
+fn guided(args: &KeygenArgs) -> Result<KeygenArgs, Trouble> {
+    let mut args = args.clone();
+    if args.output.is_some() || args.secret.is_some() {
+        return Ok(args);
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let hint = "give -o DIR, or --secret FILE and --public FILE; on a terminal it asks";
+        return Err(Trouble::new("nothing says where the key goes", hint));
+    }
+    guide::ask(&mut args, &mut io::stdin().lock(), &mut io::stderr().lock()).map_err(|error| {
+        Trouble::new(format_args!("cannot read the answer: {error}"), "nothing was made; answer each question")
+    })?;
+    Ok(args)
+}
+
+impl KeygenArgs {
+    fn sharing(&self) -> Result<Option<Sharing>, Trouble> {
+        let Some((shares, needed)) = self.shares.zip(self.threshold) else { return Ok(None) };
+        if needed > shares {
+            let error = format_args!("--threshold {needed} is more than there are shares: {shares}");
+            return Err(Trouble::new(
+                error,
+                "give a --threshold of 2 up to --shares; some less, so that a lost share loses no log",
+            ));
+        }
+        Ok(Some(Sharing { shares, needed }))
+    }
+}
+
+impl Paths {
+    fn all(&self) -> impl Iterator<Item = &Path> {
+        self.secret.iter().chain([&self.public]).chain(&self.page).map(PathBuf::as_path)
+    }
+}
+
+fn paths(args: &KeygenArgs, sharing: Option<Sharing>) -> Result<Paths, Trouble> {
     if let (Some(secret), Some(public)) = (&args.secret, &args.public) {
-        return Ok((secret.clone(), public.clone()));
+        return Ok(Paths { secret: vec![secret.clone()], public: public.clone(), page: args.page.clone() });
     }
     let folder = args.output.clone().unwrap_or_default();
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| cannot_write(&folder, &error))?;
@@ -120,7 +183,26 @@ fn paths(args: &KeygenArgs) -> Result<(PathBuf, PathBuf), Trouble> {
     } else {
         ("sealedlog-secret.asc", "sealedlog-public.asc")
     };
-    Ok((folder.join(secret), folder.join(public)))
+    let secret = match sharing {
+        None => vec![folder.join(secret)],
+        Some(Sharing { shares, .. }) => {
+            (1..=shares).map(|number| folder.join(format!("sealedlog-share-{number}-of-{shares}.txt"))).collect()
+        }
+    };
+    Ok(Paths { secret, public: folder.join(public), page: args.page.clone() })
+}
+
+/// All of them, or none: a key of which a part is there helps nobody.
+fn write_all(files: &[(&Path, u32, &[u8])]) -> Result<(), Trouble> {
+    for (at, (path, mode, content)) in files.iter().enumerate() {
+        if let Err(trouble) = write(path, *mode, content) {
+            for (path, _, _) in &files[..at] {
+                let _ = fs::remove_file(path);
+            }
+            return Err(trouble);
+        }
+    }
+    Ok(())
 }
 
 fn validity(span: &Span) -> Result<Duration, Trouble> {
@@ -154,79 +236,6 @@ fn passphrase(descriptor: Option<u32>, file: &Path) -> Result<Zeroizing<String>,
         return Err(Trouble::new("the passphrase is empty", "give one, or --no-passphrase where the disk itself is encrypted"));
     }
     Ok(passphrase)
-}
-
-/// A certificate as RFC 9580 has it: version 6, Ed25519 to certify, X25519 to decrypt, SEIPD version 2, and AES-256 with
-/// OCB before the AES-128 that all have.
-fn openpgp_key(
-    name: Option<&str>,
-    validity: Option<Duration>,
-    passphrase: Option<Zeroizing<String>>,
-) -> openpgp::Result<KeyPairFiles> {
-    let now = SystemTime::now();
-    let mut primary = Key::<SecretParts, PrimaryRole>::from(Key6::generate_ed25519()?);
-    let mut subkey = Key::<SecretParts, SubordinateRole>::from(Key6::generate_x25519()?);
-    primary.set_creation_time(now)?;
-    subkey.set_creation_time(now)?;
-    let mut signer: KeyPair = primary.clone().into_keypair()?;
-    let builder = |kind, flags: KeyFlags| -> openpgp::Result<SignatureBuilder> {
-        SignatureBuilder::new(kind)
-            .set_hash_algo(HashAlgorithm::SHA512)
-            .set_signature_creation_time(now)?
-            .set_key_flags(flags)?
-            .set_key_validity_period(validity)
-    };
-    let preferences = |kind| -> openpgp::Result<SignatureBuilder> {
-        builder(kind, KeyFlags::empty().set_certification())?
-            .set_features(Features::empty().set_seipdv1().set_seipdv2())?
-            .set_preferred_hash_algorithms(vec![HashAlgorithm::SHA512, HashAlgorithm::SHA256])?
-            .set_preferred_symmetric_algorithms(vec![SymmetricAlgorithm::AES256, SymmetricAlgorithm::AES128])?
-            .set_preferred_aead_ciphersuites(vec![
-                (SymmetricAlgorithm::AES256, AEADAlgorithm::OCB),
-                (SymmetricAlgorithm::AES128, AEADAlgorithm::OCB),
-            ])
-    };
-    let direct = preferences(SignatureType::DirectKey)?.sign_direct_key(&mut signer, primary.parts_as_public())?;
-    let cert = Cert::try_from(vec![Packet::from(primary.clone()), direct.into()])?;
-    let mut packets = Vec::new();
-    if let Some(name) = name {
-        let user = UserID::from(name);
-        let binding =
-            user.bind(&mut signer, &cert, preferences(SignatureType::PositiveCertification)?.set_primary_userid(true)?)?;
-        packets.extend([Packet::from(user), binding.into()]);
-    }
-    let flags = KeyFlags::empty().set_transport_encryption().set_storage_encryption();
-    let binding = subkey.bind(&mut signer, &cert, builder(SignatureType::SubkeyBinding, flags)?)?;
-    if let Some(passphrase) = passphrase {
-        let password = Password::from(passphrase.as_str());
-        packets.push(primary.encrypt_secret(&password)?.into());
-        subkey = subkey.encrypt_secret(&password)?;
-    }
-    packets.extend([Packet::from(subkey), binding.into()]);
-    let cert = cert.insert_packets(packets)?.0;
-    Ok(KeyPairFiles {
-        fingerprint: cert.fingerprint().to_hex(),
-        public: cert.armored().to_vec()?,
-        secret: Zeroizing::new(cert.as_tsk().armored().to_vec()?),
-    })
-}
-
-/// An identity file as age-keygen writes it; under a passphrase, an armored age file that holds it.
-fn age_identity(passphrase: Option<Zeroizing<String>>) -> io::Result<KeyPairFiles> {
-    let identity = age::x25519::Identity::generate();
-    let recipient = identity.to_public().to_string();
-    let plain = Zeroizing::new(format!("# public key: {recipient}\n{}\n", identity.to_string().expose_secret()));
-    let secret = match passphrase {
-        None => plain.as_bytes().to_vec(),
-        Some(passphrase) => {
-            let armor = age::armor::ArmoredWriter::wrap_output(Vec::new(), age::armor::Format::AsciiArmor)?;
-            let encryptor = age::Encryptor::with_user_passphrase(SecretString::from(passphrase.as_str()));
-            let mut writer = encryptor.wrap_output(armor)?;
-            writer.write_all(plain.as_bytes())?;
-            writer.finish()?.finish()?
-        }
-    };
-    Ok(KeyPairFiles { public: format!("{recipient}\n").into_bytes(), fingerprint: recipient, secret: Zeroizing::new(secret) })
 }
 
 fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), Trouble> {

@@ -15,7 +15,7 @@ use super::input::{InputArgs, TrustArgs, unreadable};
 use super::terminal::{Output, escape};
 use crate::audit::finding::{Kind, Severity};
 use crate::audit::read::{Damage, Opener, Why};
-use crate::audit::session::{self, End, Reader};
+use crate::audit::session::{self, End, Line, Reader};
 use crate::audit::verify::Verifier;
 use crate::cli::{Outcome, Trouble};
 
@@ -26,7 +26,9 @@ const EXAMPLES: &str = "\
 Examples:
   sealedlog-audit open /evidence/access.log.pgp --key auditor.key >access.log
   sealedlog-audit open /evidence/ --key auditor.key --genesis \"$(cat genesis.txt)\" | lnav
-  sealedlog-audit open access.log.age64 --key key.txt --follow";
+  sealedlog-audit open access.log.age64 --key key.txt --follow
+  sealedlog-audit open /evidence/ --share /media/anna/share.txt --share /media/ben/share.txt
+  sealedlog-audit open /evidence/ --gpg-agent";
 
 /// What `open` was asked for.
 #[derive(Args, Debug)]
@@ -55,8 +57,8 @@ struct Printer {
 }
 
 impl Reader for Printer {
-    fn line(&mut self, body: &[u8], in_place: bool) -> io::Result<()> {
-        if in_place || self.all { self.out.write(body) } else { Ok(()) }
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        if line.place.is_some() || self.all { self.out.write(line.body) } else { Ok(()) }
     }
 
     fn damage(&mut self, path: &Path, damage: &Damage) {
@@ -75,9 +77,9 @@ impl Reader for Printer {
 /// Opens files. Exit status 1 where something was not as it was sealed.
 pub fn run(args: &OpenArgs) -> Outcome {
     let files = args.input.files()?;
-    let (trust, identities) = (args.trust.trust()?, args.input.identities()?);
+    let (trust, keys) = (args.trust.trust()?, args.input.keys()?);
     let has_root = trust.has_root() || trust.first;
-    let opener = Opener::new(&identities);
+    let opener = Opener::new(&keys.identities);
     let mut verifier = Verifier::new(trust);
     let ordered = session::order(&files.files, &opener, &mut verifier).map_err(|error| unreadable(&error))?;
     let mut printer = Printer { out: Output::new(), all: args.all, follow: args.follow };
@@ -117,7 +119,7 @@ pub fn run(args: &OpenArgs) -> Outcome {
             "{PROGRAM}: hint: no record opened; check that the secret key belongs to a key that the log was sealed to"
         );
     }
-    Ok(ExitCode::from(u8::from(report.summary.alarms > 0 || !files.skipped.is_empty())))
+    Ok(keys.status(report.summary.alarms == 0 && files.skipped.is_empty()))
 }
 
 /// What a file is whatever it is called: device and inode.

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -17,7 +16,7 @@ use super::input::{InputArgs, TrustArgs, unreadable};
 use super::terminal::escape;
 use crate::audit::finding::Severity;
 use crate::audit::read::Opener;
-use crate::audit::session::{self, Reader};
+use crate::audit::session::{self, Line, Reader};
 use crate::audit::verify::Report;
 use crate::cli::{Outcome, Trouble, print};
 
@@ -65,7 +64,7 @@ struct Watcher {
 }
 
 impl Reader for Watcher {
-    fn line(&mut self, _body: &[u8], _in_place: bool) -> io::Result<()> {
+    fn line(&mut self, _line: &Line<'_>) -> io::Result<()> {
         Ok(())
     }
 
@@ -82,8 +81,8 @@ pub fn run(args: &VerifyArgs) -> Outcome {
     let files = args.input.files()?;
     let mut trust = args.trust.trust()?;
     (trust.retention, trust.marked_since) = (args.retention, args.marked_since);
-    let identities = args.input.identities()?;
-    let opener = Opener::new(&identities);
+    let keys = args.input.keys()?;
+    let opener = Opener::new(&keys.identities);
     let length = files.files.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum();
     let mut watcher = Watcher { bar: progress_bar(length), read: 0, last: 0 };
     let mut report = session::verify(&files.files, &opener, trust, &mut watcher).map_err(|error| unreadable(&error))?;
@@ -100,7 +99,7 @@ pub fn run(args: &VerifyArgs) -> Outcome {
         })?;
     }
     print(if args.json { as_json(&report) } else { as_text(&report) })?;
-    Ok(ExitCode::from(u8::from(!report.findings.is_empty() || !files.skipped.is_empty())))
+    Ok(keys.status(report.findings.is_empty() && files.skipped.is_empty()))
 }
 
 fn progress_bar(length: u64) -> ProgressBar {

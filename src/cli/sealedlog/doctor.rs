@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::PROGRAM;
-use crate::cli::{Outcome, Trouble, bytes, print, printable};
-use crate::host::open_files::{OpenFiles, Process};
+use crate::cli::{Outcome, Trouble, bytes, print, printable, processes, shown};
+use crate::host::open_files::OpenFiles;
 use crate::plaintext::{Content, PlainFile, State, Survey};
 use crate::services::Service;
 
@@ -24,8 +24,6 @@ Examples:
   sealedlog doctor                     what is still written in plain text, by whom, and what to do about it
   sealedlog doctor --json | jq -r 'select(.state == \"open\").file'";
 
-/// How to seal what a program logs.
-const SNIPPETS: &str = "/usr/share/doc/sealedlog/examples";
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Args, Debug)]
@@ -100,11 +98,6 @@ fn as_text(survey: &Survey) -> String {
 fn as_json(survey: &Survey, hidden: usize) -> String {
     let mut text = String::new();
     for file in &survey.files {
-        let writers: Vec<_> = file
-            .writers
-            .iter()
-            .map(|Process { id, program, unit }| json!({ "pid": id, "program": program, "unit": unit }))
-            .collect();
         let object = json!({
             "file": file.path.to_string_lossy(),
             "state": file.state.name(),
@@ -112,7 +105,7 @@ fn as_json(survey: &Survey, hidden: usize) -> String {
             "removed": file.removed,
             "bytes": file.length,
             "modified": modified(file).map(|time| time.to_string()),
-            "writers": writers,
+            "writers": file.writers,
             "remedy": (file.state != State::Old).then(|| remedy(file)),
         });
         let _ = writeln!(text, "{object}");
@@ -145,9 +138,8 @@ fn what(file: &PlainFile) -> String {
     if let (State::Written, Some(time)) = (file.state, modified(file)) {
         let _ = write!(text, ", written {}", time.strftime("%Y-%m-%d %H:%M UTC"));
     }
-    for (at, Process { id, program, unit }) in file.writers.iter().enumerate() {
-        let unit = unit.as_ref().map_or_else(String::new, |unit| format!(", {}", printable(unit)));
-        let _ = write!(text, "{}{} ({id}{unit})", if at == 0 { ", open in " } else { ", " }, printable(program));
+    if !file.writers.is_empty() {
+        let _ = write!(text, ", open in {}", processes(&file.writers));
     }
     text
 }
@@ -159,6 +151,11 @@ fn remedy(file: &PlainFile) -> String {
         (State::Logins, _) => "it stays: login and sshd keep records of fixed length in it, and write no lines; who logs in is \
                                in the log of authentication, too"
             .to_owned(),
+        (State::Memory, _) if file.content != Content::Journal => {
+            "it stays: the newest lines of a log, in memory, for as long as its \
+                                                                    filter is told to show them with --window"
+                .to_owned()
+        }
         (State::Memory, _) => "it stays: what journald keeps in memory is gone with the power".to_owned(),
         _ if file.content == Content::Journal && file.writers.is_empty() => {
             "journald wrote it before: read what you need of it, then remove it".to_owned()
@@ -167,9 +164,7 @@ fn remedy(file: &PlainFile) -> String {
         (_, Some("apache2" | "httpd")) => enable(Service::Apache),
         (_, Some("rsyslogd")) => enable(Service::Rsyslog),
         (_, Some("syslog-ng")) => enable(Service::SyslogNg),
-        (_, Some("postlogd" | "master")) => {
-            format!("let Postfix log to syslog, or to a FIFO of sealedlog: {SNIPPETS}/postfix/README.md")
-        }
+        (_, Some("postlogd" | "master")) => enable(Service::Postfix),
         (_, Some("rotatelogs")) => "run sealedlog-apache in its place: it takes the same command line".to_owned(),
         (_, Some(program)) => {
             format!("let {} log to syslog, or run it as PROGRAM | sealedlog seal -o {}", printable(program), shown(&file.path))
@@ -203,10 +198,6 @@ fn writes_itself(path: &Path) -> Option<&'static str> {
 
 fn modified(file: &PlainFile) -> Option<Timestamp> {
     Timestamp::try_from(file.modified).ok()
-}
-
-fn shown(path: &Path) -> String {
-    printable(&path.to_string_lossy())
 }
 
 fn warn(what: Arguments<'_>) {

@@ -9,10 +9,10 @@ mod change;
 
 use std::fmt::{Display, Write as _};
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::SystemTime;
 
 use clap::Args;
@@ -22,7 +22,9 @@ use nix::unistd::Uid;
 
 use self::change::{Change, ROOT, is_pending, wait_until, write_lines};
 use super::PROGRAM;
-use crate::cli::{Outcome, Trouble, print, report};
+use crate::cli::follow::{LIST, SEALER, read_list};
+use crate::cli::{Outcome, RUNTIME_FOLDER, STATE_FOLDER, Trouble, print, report};
+use crate::follow::{JOURNAL_LOG, logs_of};
 use crate::host::file::try_lock_exclusive;
 use crate::host::process;
 use crate::keys::{self, KEY_FOLDER};
@@ -43,29 +45,37 @@ Examples:
 /// Services that were disabled by name, one a line: no new key turns them on again.
 const DISABLED: &str = "/etc/sealedlog/disabled";
 const LOCK: &str = "/run/sealedlog-in/.lock";
-const STATE: &str = "/var/lib/sealedlog";
-const RUNTIME: &str = "/run/sealedlog";
+/// Who seals.
+const USER: &str = "sealedlog";
 /// A run without anybody goes on where something changes meanwhile, but not for ever.
 const RUNS: usize = 5;
 /// What such a change shows in: folders, and files that are read.
-const WATCHED: [&str; 6] = [
+const WATCHED: [&str; 7] = [
     KEY_FOLDER,
     "/etc/apache2/sites-enabled",
     "/etc/apache2/conf-enabled",
     "/run/sealedlog-in/apache2",
     "/etc/rsyslog.conf",
     "/etc/syslog-ng/syslog-ng.conf",
+    "/etc/postfix/main.cf",
 ];
 
+/// Which services.
 #[derive(Args, Debug)]
-pub struct EnableArgs {
-    /// Services; without any: all that are installed
+struct ServicesArgs {
+    /// Services; without any: all that are installed, or sealed
     #[arg(value_name = "SERVICE", value_parser = service())]
     services: Vec<Service>,
 
     /// Show each change, and make none
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct EnableArgs {
+    #[command(flatten)]
+    asked: ServicesArgs,
 
     /// As the unit does that watches the keys: without a usable key say what is awaited and end well, and leave out what was
     /// disabled by name
@@ -75,13 +85,8 @@ pub struct EnableArgs {
 
 #[derive(Args, Debug)]
 pub struct DisableArgs {
-    /// Services; without any: all that are sealed
-    #[arg(value_name = "SERVICE", value_parser = service())]
-    services: Vec<Service>,
-
-    /// Show each change, and make none
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    asked: ServicesArgs,
 
     /// As the package does that is removed: a key that comes later turns everything on again
     #[arg(long, conflicts_with = "services")]
@@ -95,16 +100,16 @@ fn service() -> impl TypedValueParser<Value = Service> {
 /// Exit status 2 where some service could not be done as it was asked for; the others are done.
 pub fn enable(args: &EnableArgs) -> Outcome {
     let _ = process::harden();
-    let _lock = begin(args.dry_run)?;
+    let _lock = begin(args.asked.dry_run)?;
     if let Err((error, hint)) = usable_keys() {
         if args.unattended {
             return print(format_args!("nothing is changed: a public key is awaited in {KEY_FOLDER}\n    {error}\n"));
-        } else if !args.dry_run {
+        } else if !args.asked.dry_run {
             return Err(Trouble::new(format_args!("nothing was changed: {error}"), hint));
         }
         print(format_args!("nothing would be changed yet: {error}\n"))?;
     }
-    let change = Change::new(args.dry_run);
+    let change = Change::new(args.asked.dry_run);
     if args.unattended {
         // What comes while systemd has this running already starts no other run.
         for _ in 1..RUNS {
@@ -120,26 +125,30 @@ pub fn enable(args: &EnableArgs) -> Outcome {
 
 fn enable_all(args: &EnableArgs, change: &Change) -> Outcome {
     let disabled = disabled();
-    let asked: Vec<Service> = match args.services.as_slice() {
+    let asked: Vec<Service> = match args.asked.services.as_slice() {
         [] => Service::ALL.into_iter().filter(|service| service.is_installed(Path::new(ROOT))).collect(),
         asked => asked.to_vec(),
     };
-    let (mut status, mut logs) = (ExitCode::SUCCESS, Vec::new());
+    let (mut status, mut logs, mut followed) = (ExitCode::SUCCESS, Vec::new(), Vec::new());
     for service in asked {
         if args.unattended && disabled.contains(&service) {
             continue;
         }
+        let was_followed = !service.enabled_units(Path::new(ROOT)).is_empty();
         match change.enable(service) {
-            Ok(new) => logs.extend(new),
+            Ok(new) => {
+                logs.extend(new);
+                followed.extend(followed_logs(service).into_iter().filter(|_| !was_followed));
+            }
             Err(error) => status = report(PROGRAM, Err(error.of(service))),
         }
     }
-    if !args.dry_run && !args.unattended {
-        let is_left = |service: &Service| !args.services.is_empty() && !args.services.contains(service);
+    if !args.asked.dry_run && !args.unattended {
+        let is_left = |service: &Service| !args.asked.services.is_empty() && !args.asked.services.contains(service);
         store_disabled(&disabled.into_iter().filter(is_left).collect::<Vec<_>>())?;
     }
-    if change.booted && !args.dry_run {
-        show_genesis(&logs)?;
+    if change.booted && !args.asked.dry_run {
+        show_genesis(&logs, &followed)?;
     }
     Ok(status)
 }
@@ -156,17 +165,19 @@ fn watched() -> Vec<(PathBuf, Option<SystemTime>)> {
 /// Exit status 2 where some service could not be done as it was asked for; the others are done.
 pub fn disable(args: &DisableArgs) -> Outcome {
     let _ = process::harden();
-    let _lock = begin(args.dry_run)?;
-    let change = Change::new(args.dry_run);
-    let asked: Vec<Service> = match args.services.as_slice() {
+    let _lock = begin(args.asked.dry_run)?;
+    let change = Change::new(args.asked.dry_run);
+    let asked: Vec<Service> = match args.asked.services.as_slice() {
         // journald first, so that the daemon is not handed what it would write in plain text.
         [] => Service::ALL.into_iter().rev().filter(|&it| it.is_enabled(Path::new(ROOT)) || is_pending(it)).collect(),
         asked => asked.to_vec(),
     };
-    if !args.dry_run && !args.unattended {
+    if !args.asked.dry_run && !args.unattended {
         // Before the unit that watches sees the first change.
         let mut all = disabled();
-        all.extend(asked.iter().filter(|service| !disabled().contains(service)));
+        all.extend(&asked);
+        all.sort_by_key(|service| service.name());
+        all.dedup();
         store_disabled(&all)?;
     }
     let mut status = ExitCode::SUCCESS;
@@ -228,19 +239,33 @@ fn store_disabled(services: &[Service]) -> Result<(), Trouble> {
     stored.map_err(|error| Trouble::new(format_args!("cannot write {DISABLED}: {error}"), "make room"))
 }
 
-/// Writes a first line to each log, by the way that its own lines take, so that its stream begins, and shows the fingerprints.
-fn show_genesis(logs: &[String]) -> Result<(), Trouble> {
-    if logs.is_empty() {
+/// The logs that our units of this service follow.
+fn followed_logs(service: Service) -> Vec<String> {
+    let is_enabled = !service.enabled_units(Path::new(ROOT)).is_empty();
+    match service {
+        Service::Files if is_enabled => {
+            read_list(Path::new(LIST)).unwrap_or_default().iter().flat_map(|pattern| logs_of(pattern)).collect()
+        }
+        Service::Journald if is_enabled => vec![JOURNAL_LOG.to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+/// Writes a first line to each log, so that its stream begins, and shows the fingerprints: by the way that its own lines take, or
+/// beside the one that follows it.
+fn show_genesis(logs: &[String], followed: &[String]) -> Result<(), Trouble> {
+    if logs.is_empty() && followed.is_empty() {
         return Ok(());
     }
     let host = process::host_name().unwrap_or_else(|_| "localhost".to_owned());
+    let line = |log: &str| format!("{PROGRAM}: {log} of {host} is sealed from {:.0} on\n", Timestamp::now());
+    // Whether they came through shows below.
     for log in logs {
-        let path = Path::new(FIFO_FOLDER).join(log);
-        let line = format!("{PROGRAM}: {log} of {host} is sealed from {:.0} on\n", Timestamp::now());
-        // Whether it came through shows below.
-        let _ = write_lines(&path, line.as_bytes());
+        let _ = write_lines(&Path::new(FIFO_FOLDER).join(log), line(log).as_bytes());
     }
-    let names: Vec<PathBuf> = logs.iter().map(|log| PathBuf::from(format!("{SEALED_FOLDER}/{log}.%Y-%m-%d"))).collect();
+    let _ = seal_lines(&followed.iter().map(|log| format!("{log} {}", line(log))).collect::<String>());
+    let names: Vec<PathBuf> =
+        logs.iter().chain(followed).map(|log| PathBuf::from(format!("{SEALED_FOLDER}/{log}.%Y-%m-%d"))).collect();
     let mut begun = Vec::new();
     wait_until(|| {
         begun = genesis_of(&names);
@@ -259,9 +284,20 @@ fn show_genesis(logs: &[String]) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Seals lines that begin with the name of their log.
+fn seal_lines(lines: &str) -> io::Result<()> {
+    let program = std::env::current_exe()?.with_file_name(SEALER);
+    let mut sealer = Command::new(program);
+    sealer.args(["--user", USER]).arg(format!("{SEALED_FOLDER}/{{log}}.%Y-%m-%d"));
+    let mut running = sealer.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let written = running.stdin.take().map_or(Ok(()), |mut input| input.write_all(lines.as_bytes()));
+    running.wait()?;
+    written
+}
+
 /// The fingerprints of those that have begun.
 fn genesis_of(names: &[PathBuf]) -> Vec<(PathBuf, String)> {
-    let folders = StateFolder::all(Path::new(STATE), Path::new(RUNTIME)).unwrap_or_default();
+    let folders = StateFolder::all(Path::new(STATE_FOLDER), Path::new(RUNTIME_FOLDER)).unwrap_or_default();
     let begun = folders.iter().filter_map(|folder| {
         let log = folder.config()?.log;
         let state = folder.lock().ok()?.read().ok()??;

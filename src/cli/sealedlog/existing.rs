@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use super::PROGRAM;
 use super::keys::KeyPaths;
-use crate::cli::{Outcome, Trouble, print, printable, report};
+use crate::cli::{Outcome, Trouble, print, printable, report, shown};
 use crate::control::{GenesisFingerprint, Hex};
 use crate::filter::target::with_suffix;
 use crate::host::file::{open_nofollow, try_lock_exclusive};
@@ -237,7 +237,7 @@ fn writer(path: &Path, recipients: &Arc<Recipients>, lacks: &[String]) -> io::Re
         lacks: lacks.to_vec(),
     };
     let framing = recipients.profile().framing();
-    let config = Config { host, log, keys: Vec::new(), framing: framing.name().to_owned(), profile: None };
+    let config = Config { host, log, keys: Vec::new(), framing: framing.name().to_owned(), profile: None, window: None };
     // Nobody goes on with it, so it is a stream of its own without state.
     Ok(Writer::new(WriterOptions { claimant, state: None, config, framing, retry_state: Duration::MAX, mark_idle: None }))
 }
@@ -288,10 +288,6 @@ fn write(writer: &mut Writer, plain: &mut File, part: &Path) -> Result<Sealed, S
 
 fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
     (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
-}
-
-fn shown(path: &Path) -> String {
-    printable(&path.to_string_lossy())
 }
 
 fn not_found(error: io::Error) -> io::Result<()> {

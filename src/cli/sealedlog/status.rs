@@ -1,12 +1,13 @@
 //! `sealedlog status`: each sealed log, its keys, its newest file, and what is wrong with them.
 //!
-//! Promises: nothing is changed. Not promised: that a filter is running; a log may have nothing to say.
+//! Promises: nothing is changed. Not promised: that no filter is missing where none has the file open; a log may have nothing to
+//! say, and its filter starts with its first line.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -17,11 +18,13 @@ use serde_json::json;
 
 use super::keys::expiry;
 use super::streams::{Log, StreamsArgs, find};
-use crate::cli::{Outcome, bytes, print, printable};
+use crate::cli::{Outcome, bytes, print, printable, processes, shown};
 use crate::host::file::used_space;
+use crate::host::open_files::{OpenFiles, Process};
 use crate::host::process;
 use crate::keys::{self, KEY_FOLDER};
 use crate::recipient::Recipient;
+use crate::stream::counts::{Counts, Event};
 use crate::stream::state::{StateFolder, recipients_digest};
 
 pub const EXAMPLES: &str = "\
@@ -33,6 +36,8 @@ Examples:
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A disk that is used to so many hundredths is, too.
 const FULL: u8 = 90;
+/// A gap or an error is, for so long: whoever is told each day is told of it.
+const RECENT: Duration = Duration::from_secs(25 * 3600);
 
 #[derive(Args, Debug)]
 pub struct StatusArgs {
@@ -60,10 +65,16 @@ struct Status {
     /// Of the keys as they are now.
     profile: Option<&'static str>,
     framing: String,
+    /// Where its newest lines are in plain text.
+    window: Option<PathBuf>,
     recipients: Vec<Key>,
     genesis: Option<String>,
     next_epoch: Option<u64>,
     newest: Newest,
+    /// Who has that file open; `None` where not every process could be looked at.
+    writers: Option<Vec<Process>>,
+    /// `None` where nothing was counted.
+    counts: Option<Counts>,
     disk_used_percent: Option<u8>,
     warnings: Vec<String>,
 }
@@ -101,8 +112,8 @@ pub fn run(args: &StatusArgs) -> Outcome {
     }
     let mut unreadable = Vec::new();
     let logs = find(&args.streams, &mut unreadable)?;
-    let now = SystemTime::now();
-    let all: Vec<Status> = logs.iter().map(|log| Status::of(log, now)).collect();
+    let (now, open) = (SystemTime::now(), OpenFiles::look(Path::new("/proc")).ok());
+    let all: Vec<Status> = logs.iter().map(|log| Status::of(log, now, open.as_ref())).collect();
     let mut text = String::new();
     for status in all.iter().filter(|status| !args.warnings || !status.warnings.is_empty()) {
         let _ = if args.json { writeln!(text, "{}", json!(status)) } else { write!(text, "{}", status.as_text()) };
@@ -142,7 +153,7 @@ fn awaited(args: &StatusArgs) -> Outcome {
 }
 
 impl Status {
-    fn of(log: &Log, now: SystemTime) -> Self {
+    fn of(log: &Log, now: SystemTime, open: Option<&OpenFiles>) -> Self {
         let mut warnings = Vec::new();
         let (mut profile, mut recipients, mut terms) = (None, Vec::new(), None);
         match log.keys() {
@@ -170,6 +181,20 @@ impl Status {
         if newest.bytes.is_none() {
             warnings.push(format!("its newest file is gone: {}", newest.file.display()));
         }
+        let counts = log.folder.counts().map_err(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                warnings.push(format!("what was counted of it cannot be read: {error}"));
+            }
+        });
+        let counts = counts.ok();
+        if let Some(Counts { last_gap, last_error, .. }) = &counts {
+            let is_recent = |event: &&Event| now.duration_since(event.time.into()).is_ok_and(|ago| ago <= RECENT);
+            for (what, event) in [("a gap", last_gap), ("an error", last_error)] {
+                if let Some(Event { time, text }) = event.as_ref().filter(is_recent) {
+                    warnings.push(format!("{what} at {}: {text}", utc(*time)));
+                }
+            }
+        }
         let disk_used_percent = newest.file.parent().and_then(|folder| used_space(folder).ok());
         if let Some(used) = disk_used_percent.filter(|&used| used >= FULL) {
             warnings.push(format!("its disk is {used} % full"));
@@ -179,10 +204,16 @@ impl Status {
             host: log.config.host.clone(),
             profile,
             framing: log.config.framing.clone(),
+            window: log.config.window.clone(),
             recipients,
             genesis: state.as_ref().map(|state| state.genesis.to_string()),
             next_epoch: state.as_ref().map(|state| state.next_epoch),
+            writers: open.and_then(|open| {
+                let of = fs::symlink_metadata(&newest.file).map(|metadata| open.writers(&metadata).to_vec()).unwrap_or_default();
+                (open.hidden == 0 || !of.is_empty()).then_some(of)
+            }),
             newest,
+            counts,
             disk_used_percent,
             warnings,
         }
@@ -193,8 +224,23 @@ impl Status {
         let Newest { file, segment, bytes: length, written } = &self.newest;
         let number = segment.map_or_else(String::new, |segment| format!("file {segment}, "));
         if let (Some(length), Some(written)) = (length, written) {
-            let time = written.strftime("%Y-%m-%d %H:%M:%S UTC");
-            let _ = writeln!(text, "    {}: {number}{}, written {time}", printable(&file.to_string_lossy()), bytes(*length));
+            let _ = writeln!(text, "    {}: {number}{}, written {}", shown(file), bytes(*length), utc(*written));
+        }
+        let _ = match self.writers.as_deref() {
+            Some([]) => writeln!(text, "    no filter has it open"),
+            Some(writers) => writeln!(text, "    open in {}", processes(writers)),
+            None => writeln!(text, "    who has it open shows to root only"),
+        };
+        if let Some(Counts { since, lines, bytes: length, gaps, lost_lines, errors, .. }) = &self.counts {
+            let _ = writeln!(
+                text,
+                "    {lines} lines, {} since {}; {gaps} gaps, {lost_lines} lines lost; {errors} errors",
+                bytes(*length),
+                utc(*since)
+            );
+        }
+        if let Some(window) = &self.window {
+            let _ = writeln!(text, "    its newest lines are in memory in plain text, too: {}", shown(window));
         }
         if let Some(profile) = self.profile {
             let _ = writeln!(text, "    profile {profile}, {}", self.framing);
@@ -202,7 +248,7 @@ impl Status {
         for Key { file, kind, fingerprint, expires, .. } in &self.recipients {
             let expires =
                 expires.map_or_else(|| "does not expire".to_owned(), |time| format!("expires {}", time.strftime("%Y-%m-%d")));
-            let _ = writeln!(text, "    key {}: {kind} {fingerprint}, {expires}", printable(&file.to_string_lossy()));
+            let _ = writeln!(text, "    key {}: {kind} {fingerprint}, {expires}", shown(file));
         }
         if let Some(genesis) = &self.genesis {
             let _ = writeln!(text, "    genesis {genesis}");
@@ -236,6 +282,10 @@ impl Newest {
             written: there.and_then(|there| Timestamp::try_from(there.modified().ok()?).ok()),
         }
     }
+}
+
+fn utc(time: Timestamp) -> impl Display {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC")
 }
 
 fn rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::PROGRAM;
 use crate::chain::MIN_SLOTS;
-use crate::cli::{Outcome, Trouble, print, report};
+use crate::cli::{Outcome, RUNTIME_FOLDER, STATE_FOLDER, Trouble, print, report};
 use crate::control::{GenesisFingerprint, Hex};
 use crate::filter::target::{strip_suffix, with_suffix};
 use crate::host::memory::LockedBuffer;
@@ -49,11 +49,11 @@ pub struct StreamsArgs {
     pub files: Vec<PathBuf>,
 
     /// Where the chain of each log is kept
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/sealedlog")]
+    #[arg(long, value_name = "DIR", default_value = STATE_FOLDER)]
     pub state: PathBuf,
 
     /// Where progress is kept
-    #[arg(long, value_name = "DIR", default_value = "/run/sealedlog")]
+    #[arg(long, value_name = "DIR", default_value = RUNTIME_FOLDER)]
     pub runtime: PathBuf,
 }
 

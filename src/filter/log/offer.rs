@@ -93,6 +93,9 @@ impl Log {
         let sealed = self.line(piece, now, common);
         self.told(sealed, common)?;
         let stored = if ends_line || self.writer.waiting() > WRITE_SIZE { self.store(common) } else { Ok(()) };
+        if stored.is_ok() {
+            common.show(piece);
+        }
         if at_once && stored.is_ok() {
             return Ok(());
         } else if at_once {
