@@ -42,6 +42,8 @@ prog gdb gdb             # what a filter can still do is asked from inside of it
 prog prlimit util-linux
 prog mkfs.ext4 e2fsprogs # the chain's state on a file system of its own
 prog mount mount
+prog losetup mount
+prog debugfs e2fsprogs
 prog unshare util-linux      # Postfix under test gets a /dev/log of its own
 prog logger bsdutils
 lib libfaketime          # a clock of its own for a filter under test

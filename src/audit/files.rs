@@ -10,12 +10,14 @@ use thiserror::Error;
 use crate::record::{Framing, Profile};
 
 /// The files of a command line, and what was left out.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Files {
     /// What to read, in the order of the arguments, a folder's content by name.
     pub files: Vec<PathBuf>,
     /// What has the name of a sealed file in a folder but is none that is read: a link, a device, a FIFO.
     pub skipped: Vec<PathBuf>,
+    /// Arguments and folders that gave nothing.
+    pub errors: Vec<ExpandError>,
 }
 
 /// Why an argument gives nothing to read.
@@ -37,38 +39,47 @@ pub enum ExpandError {
 
 /// Expands arguments: files as they are, whatever their names; folders recursively, with the files in them that have
 /// the suffix of sealed files, or had it before logrotate renamed them. Links and special files in folders are not followed.
-pub fn expand<P: AsRef<Path>>(arguments: &[P]) -> Result<Files, ExpandError> {
+pub fn expand<P: AsRef<Path>>(arguments: &[P]) -> Files {
     let mut found = Files::default();
     for argument in arguments {
         let path = argument.as_ref();
-        if fs::metadata(path).map_err(|error| ExpandError::Read { path: path.to_owned(), error })?.is_dir() {
-            let before = found.files.len() + found.skipped.len();
-            walk(path, &mut found)?;
-            if found.files.len() + found.skipped.len() == before {
-                return Err(ExpandError::Empty(path.to_owned()));
+        match fs::metadata(path) {
+            Err(error) => found.errors.push(ExpandError::Read { path: path.to_owned(), error }),
+            Ok(metadata) if metadata.is_dir() => {
+                let count = |found: &Files| found.files.len() + found.skipped.len() + found.errors.len();
+                let before = count(&found);
+                found.walk(path);
+                if count(&found) == before {
+                    found.errors.push(ExpandError::Empty(path.to_owned()));
+                }
             }
-        } else {
-            found.files.push(path.to_owned());
+            Ok(_) => found.files.push(path.to_owned()),
         }
     }
-    Ok(found)
+    found
 }
 
-fn walk(folder: &Path, found: &mut Files) -> Result<(), ExpandError> {
-    let failed = |error| ExpandError::Read { path: folder.to_owned(), error };
-    let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(failed)?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
-        if kind.is_dir() {
-            walk(&path, found)?;
-        } else if has_suffix(&path) {
-            if kind.is_file() { &mut found.files } else { &mut found.skipped }.push(path);
-        } else if kind.is_symlink() && path.is_dir() {
-            found.skipped.push(path);
+impl Files {
+    fn walk(&mut self, folder: &Path) {
+        let list = || -> io::Result<Vec<_>> {
+            let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+            entries.sort_by_key(fs::DirEntry::file_name);
+            entries.into_iter().map(|entry| Ok((entry.path(), entry.file_type()?))).collect()
+        };
+        let entries = match list() {
+            Ok(entries) => entries,
+            Err(error) => return self.errors.push(ExpandError::Read { path: folder.to_owned(), error }),
+        };
+        for (path, kind) in entries {
+            if kind.is_dir() {
+                self.walk(&path);
+            } else if has_suffix(&path) {
+                if kind.is_file() { &mut self.files } else { &mut self.skipped }.push(path);
+            } else if kind.is_symlink() && path.is_dir() {
+                self.skipped.push(path);
+            }
         }
     }
-    Ok(())
 }
 
 /// Whether a name ends as sealed files do, with or without what logrotate puts behind it: a number or a date.
@@ -97,13 +108,15 @@ mod tests {
         symlink(path("b.pgp"), path("link.pgp")).unwrap();
         symlink(path("sub"), path("loop")).unwrap();
         nix::unistd::mkfifo(&path("fifo.pgp"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let found = expand(&[folder.path().to_owned(), path("notes.txt"), path("link.pgp")]).unwrap();
+        let found = expand(&[folder.path().to_owned(), path("notes.txt"), path("link.pgp")]);
+        assert!(found.errors.is_empty());
         let expected =
             ["a.age64", "b.pgp", "c.pgp64", "d.pgp.1", "d.pgp64-20260131", "sub/d.pgp", "notes.txt", "link.pgp"].map(path);
         assert_eq!(found.files, expected);
         assert_eq!(found.skipped, ["fifo.pgp", "link.pgp", "loop"].map(path));
-        assert!(matches!(expand(&[path("missing")]), Err(ExpandError::Read { .. })));
         fs::create_dir(path("empty")).unwrap();
-        assert!(matches!(expand(&[path("empty")]), Err(ExpandError::Empty(_))));
+        let found = expand(&[path("missing"), path("empty"), path("b.pgp")]);
+        assert!(matches!(&found.errors[..], [ExpandError::Read { .. }, ExpandError::Empty(_)]), "{found:?}");
+        assert_eq!(found.files, [path("b.pgp")]);
     }
 }

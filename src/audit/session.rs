@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::place::Place;
 use super::pool::Pool;
 use super::read::{Damage, Found, Opener, Record, RecordReader};
-use super::verify::{LogName, Report, Trust, Verdict, Verifier};
+use super::verify::{LogName, Verdict, Verifier};
 use crate::chain::Kind;
 use crate::control::{Control, Event, GenesisFingerprint, StreamId};
 
@@ -25,10 +25,8 @@ const HEAD_RECORDS: usize = 16;
 const WORTH_THREADS: u64 = 128 * 1024;
 /// Progress is told every so many bytes.
 const PROGRESS: u64 = 1 << 20;
-/// What an error is of that is of no file of the evidence.
-const TEMPORARY: &str = "the temporary file of this program";
 
-/// A file cannot be read.
+/// A file cannot be read, or not to its end. Others may be.
 #[derive(Debug, Error)]
 #[error("cannot read {}: {source}", path.display())]
 pub struct ReadError {
@@ -36,6 +34,18 @@ pub struct ReadError {
     pub path: PathBuf,
     /// What the system said.
     pub source: io::Error,
+}
+
+/// Why a reading did not go on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Stop {
+    /// The reader gave up.
+    #[error("{0}")]
+    Reader(io::Error),
+    /// What the verifier put away on the disk did not come back.
+    #[error("cannot read the temporary file of this program: {0}")]
+    Temporary(io::Error),
 }
 
 /// What a file's first records say of its place. A stream that follows another is sorted with that one: they may share files.
@@ -64,17 +74,17 @@ struct Begins {
     state: bool,
 }
 
-/// Puts files into the order in which they were written, and makes their genesis records known to the verifier.
-pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) -> Result<Vec<PathBuf>, ReadError> {
+/// Puts files into the order in which they were written, and makes their genesis records known to the verifier. Files that
+/// cannot be read come last: to read them says why.
+fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) -> Vec<PathBuf> {
     let (mut orders, mut begins_with) = (Vec::new(), Vec::<Option<Begins>>::new());
     for path in files {
-        let failed = |source| ReadError { path: path.clone(), source };
         let mut order =
             Order { unknown: true, began: None, stream: None, first: None, segment: None, path: path.clone(), own: None };
         let mut genesis = None;
-        let head = File::open(path).map_err(failed)?.take(HEAD);
-        for found in RecordReader::new(head, opener).with_window(HEAD_RECORDS).take(HEAD_RECORDS) {
-            let Found::Record(record) = found.map_err(failed)? else { continue };
+        let head = File::open(path).map(|file| RecordReader::new(file.take(HEAD), opener).with_window(HEAD_RECORDS));
+        for found in head.into_iter().flatten().take(HEAD_RECORDS) {
+            let Ok(Found::Record(record)) = found else { continue };
             let introduced: Option<GenesisFingerprint> = record.genesis.filter(|_| verifier.introduce(&record));
             let Some(control) = Control::parse(&record.opened.body) else { continue };
             if record.genesis.is_some() && introduced.is_none() {
@@ -135,7 +145,7 @@ pub fn order(files: &[PathBuf], opener: &Opener<'_>, verifier: &mut Verifier) ->
     }
     orders.sort();
     by_segment(&mut orders);
-    Ok(orders.into_iter().map(|order| order.path).collect())
+    orders.into_iter().map(|order| order.path).collect()
 }
 
 /// Where the clock was set back, the files of one stream change places among themselves: their numbers tell their order.
@@ -176,9 +186,13 @@ pub trait Reader {
 
     /// How many bytes of the file have been read.
     fn progress(&mut self, _path: &Path, _offset: u64) {}
+
+    /// The file has been read as far as it goes.
+    fn end(&mut self, _path: &Path, _end: End) {}
 }
 
 /// Where a file's reading came to.
+#[derive(Clone, Copy, Debug)]
 pub struct End {
     /// The file's number with the verifier.
     pub file: usize,
@@ -186,29 +200,70 @@ pub struct End {
     pub offset: u64,
 }
 
-/// Reads one file from `from` on through the verifier. Writing errors of the reader come back as they are.
-pub fn read_file(
-    path: &Path,
-    from: u64,
-    file: Option<usize>,
+/// Reads files through the verifier, in the order in which they were written. Gives those that cannot be read.
+pub fn read(
+    files: &[PathBuf],
     opener: &Opener<'_>,
     verifier: &mut Verifier,
     reader: &mut impl Reader,
-) -> Result<io::Result<End>, ReadError> {
-    let failed = |source| ReadError { path: path.to_owned(), source };
-    let mut input = File::open(path).map_err(failed)?;
-    if from > 0 {
-        io::Seek::seek(&mut input, io::SeekFrom::Start(from)).map_err(failed)?;
-    }
-    let number = match file {
-        Some(number) => {
-            verifier.resume_file(number);
-            number
+) -> Result<Vec<ReadError>, Stop> {
+    let mut unreadable = Vec::new();
+    for path in order(files, opener, verifier) {
+        match read_on(&path, None, opener, verifier, reader)? {
+            Ok(end) => reader.end(&path, end),
+            Err(source) => unreadable.push(ReadError { path, source }),
         }
-        None => verifier.begin_file(path.to_owned()),
+    }
+    release(verifier, true, reader).map_err(Stop::Reader)?;
+    Ok(unreadable)
+}
+
+/// Reads one file from where its reading came to, else from its begin. Gives what the system says where it cannot be read.
+pub fn read_on(
+    path: &Path,
+    from: Option<End>,
+    opener: &Opener<'_>,
+    verifier: &mut Verifier,
+    reader: &mut impl Reader,
+) -> Result<io::Result<End>, Stop> {
+    let read = match open_at(path, from.map_or(0, |end| end.offset)) {
+        Ok((input, length)) => read_open(path, input, length, from, opener, verifier, reader).map_err(Stop::Reader)?,
+        Err(error) => Err(error),
     };
-    let mut end = End { file: number, offset: from };
+    match verifier.trouble() {
+        Some(error) => Err(Stop::Temporary(error)),
+        None => Ok(read),
+    }
+}
+
+/// Gives the length, too, where that is known.
+fn open_at(path: &Path, offset: u64) -> io::Result<(File, u64)> {
+    let mut input = File::open(path)?;
+    if offset > 0 {
+        io::Seek::seek(&mut input, io::SeekFrom::Start(offset))?;
+    }
     let length = input.metadata().map_or(u64::MAX, |metadata| if metadata.is_file() { metadata.len() } else { u64::MAX });
+    Ok((input, length))
+}
+
+/// The outer error is the reader's, the inner one the file's.
+fn read_open(
+    path: &Path,
+    input: File,
+    length: u64,
+    from: Option<End>,
+    opener: &Opener<'_>,
+    verifier: &mut Verifier,
+    reader: &mut impl Reader,
+) -> io::Result<io::Result<End>> {
+    let mut end = match from {
+        Some(end) => {
+            verifier.resume_file(end.file);
+            end
+        }
+        None => End { file: verifier.begin_file(path.to_owned()), offset: 0 },
+    };
+    let from = end.offset;
     let mut told = 0;
     let each = |found: Result<&Record, Damage>| {
         let done = match found {
@@ -237,12 +292,11 @@ pub fn read_file(
     } else {
         Pool::with(opener, |pool| records.with_pool(pool).try_each(each))
     };
-    let read = read.map_err(failed)?;
     reader.progress(path, end.offset);
-    match verifier.trouble() {
-        Some(source) => Err(ReadError { path: PathBuf::from(TEMPORARY), source }),
-        None => Ok(read.map(|()| end)),
-    }
+    Ok(match read {
+        Ok(read) => read.map(|()| Ok(end))?,
+        Err(error) => Err(error),
+    })
 }
 
 fn take(record: &Record, verifier: &mut Verifier, reader: &mut impl Reader) -> io::Result<()> {
@@ -264,18 +318,4 @@ pub fn release(verifier: &mut Verifier, all: bool, reader: &mut impl Reader) -> 
         let place = held.in_place.then(|| (held.place, verifier.log_of(held.place.stream)));
         reader.line(&Line { body: &held.body, sealed: held.sealed, place })
     })
-}
-
-/// Reads files in the order in which they were written, and weighs them. For a `reader` that writes nothing.
-pub fn verify(files: &[PathBuf], opener: &Opener<'_>, trust: Trust, reader: &mut impl Reader) -> Result<Report, ReadError> {
-    let mut verifier = Verifier::new(trust);
-    for path in order(files, opener, &mut verifier)? {
-        if let Err(source) = read_file(&path, 0, None, opener, &mut verifier, reader)? {
-            return Err(ReadError { path, source });
-        }
-    }
-    if let Err(source) = release(&mut verifier, true, reader) {
-        return Err(ReadError { path: PathBuf::new(), source });
-    }
-    Ok(verifier.finish())
 }

@@ -1,6 +1,7 @@
 //! `sealedlog-audit`: the auditor's program.
 #![forbid(unsafe_code)]
 
+mod evidence;
 mod input;
 pub mod keygen;
 pub mod open;

@@ -1,4 +1,4 @@
-//! What `open` and `verify` have in common: files, secret keys, what is trusted.
+//! What the commands that read sealed files have in common: files, secret keys, what is trusted.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
 
+use super::terminal::escape;
 use super::{PROGRAM, passphrase_source};
 use crate::audit::files::{self, ExpandError, Files};
 use crate::audit::ledger::Ledger;
-use crate::audit::session::ReadError;
 use crate::audit::verify::Trust;
 use crate::cli::{TROUBLE, Trouble, tell};
 use crate::control::GenesisFingerprint;
@@ -59,12 +59,9 @@ pub struct TrustArgs {
 }
 
 impl InputArgs {
-    /// The files; what was passed over is told.
+    /// The files; what could not be had is told. An error where none is left.
     pub fn files(&self) -> Result<Files, Trouble> {
-        files::expand(&self.inputs).map_err(|error| match &error {
-            ExpandError::Empty(_) => Trouble::new(&error, "their names end in .pgp, .pgp64 or .age64; give others by name"),
-            ExpandError::Read { .. } => Trouble::new(&error, "check the path and its permissions"),
-        })
+        find_files(&self.inputs)
     }
 
     /// The secret keys. What is wrong with one is told; it is an error where none is left.
@@ -102,6 +99,24 @@ impl InputArgs {
             None => Ok(Keys { identities, all: wrong.is_empty() }),
         }
     }
+}
+
+/// The files of these arguments; what could not be had is told. An error where none is left.
+pub fn find_files(inputs: &[PathBuf]) -> Result<Files, Trouble> {
+    let mut found = files::expand(inputs);
+    let trouble = |error: &ExpandError| {
+        let hint = match error {
+            ExpandError::Empty(_) => "their names end in .pgp, .pgp64 or .age64; give others by name",
+            ExpandError::Read { .. } => "check the path and its permissions",
+        };
+        Trouble::new(escape(error.to_string().as_bytes()), hint)
+    };
+    let nothing = found.files.is_empty() && found.skipped.is_empty();
+    let last = if nothing { found.errors.pop() } else { None };
+    for error in &found.errors {
+        tell(PROGRAM, &trouble(error));
+    }
+    last.map_or(Ok(found), |error| Err(trouble(&error)))
 }
 
 /// The secret keys that could be had.
@@ -145,9 +160,4 @@ impl TrustArgs {
             now: clock::now(),
         })
     }
-}
-
-/// A file that cannot be read.
-pub fn unreadable(error: &ReadError) -> Trouble {
-    Trouble::new(error, "check the path and its permissions")
 }

@@ -10,10 +10,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::PROGRAM;
-use crate::audit::files::{self, ExpandError};
+use super::evidence::tell_unreadable;
+use super::input::find_files;
 use crate::audit::scan::{Damage, Piece, Scanner, Why};
+use crate::audit::session::ReadError;
 use crate::audit::split::Structure;
-use crate::cli::{Outcome, Trouble, print};
+use crate::cli::{Outcome, TROUBLE, Trouble, print};
 use crate::record::age::MAGIC;
 
 const EXAMPLES: &str = "\
@@ -37,35 +39,48 @@ pub struct SplitArgs {
 
 /// Writes the records. Exit status 1 where there was damage.
 pub fn run(args: &SplitArgs) -> Outcome {
-    let found = files::expand(&args.inputs).map_err(|error| match &error {
-        ExpandError::Empty(_) => Trouble::new(&error, "their names end in .pgp, .pgp64 or .age64; give others by name"),
-        ExpandError::Read { .. } => Trouble::new(&error, "check the path and its permissions"),
-    })?;
+    let found = find_files(&args.inputs)?;
     fs::create_dir_all(&args.output).map_err(|error| cannot_write(&args.output, &error))?;
     let mut all_well = found.skipped.is_empty();
     for path in &found.skipped {
         tell(format_args!("warning: passed over: {}: not a regular file", path.display()));
     }
-    let mut number = 0;
+    let (mut number, mut all_read) = (0, found.errors.is_empty());
     for path in &found.files {
-        let input = File::open(path).map_err(|error| cannot_read(path, &error))?;
-        let structure = Structure::new();
-        for piece in Scanner::new(input, 0, None, &structure) {
-            match piece.map_err(|error| cannot_read(path, &error))? {
-                Piece::Record { out: record, .. } => {
-                    number += 1;
-                    write(&args.output, number, &record)?;
-                }
-                Piece::Damage(damage) => {
-                    all_well = false;
-                    tell(format_args!("damage: {}: {}", path.display(), describe(&damage)));
-                }
+        match split(path, &args.output, &mut number)? {
+            Ok(is_whole) => all_well &= is_whole,
+            Err(source) => {
+                all_read = false;
+                tell_unreadable(&ReadError { path: path.clone(), source });
             }
         }
     }
     let records = if number == 1 { "record" } else { "records" };
     print(format_args!("{number} {records} in {}\n", args.output.display()))?;
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(ExitCode::from(if all_read { u8::from(!all_well) } else { TROUBLE }))
+}
+
+/// Writes the records of one file. Gives whether they were all of it; the inner error is the file's.
+fn split(path: &Path, output: &Path, number: &mut u64) -> Result<io::Result<bool>, Trouble> {
+    let input = match File::open(path) {
+        Ok(input) => input,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (structure, mut is_whole) = (Structure::new(), true);
+    for piece in Scanner::new(input, 0, None, &structure) {
+        match piece {
+            Ok(Piece::Record { out: record, .. }) => {
+                *number += 1;
+                write(output, *number, &record)?;
+            }
+            Ok(Piece::Damage(damage)) => {
+                is_whole = false;
+                tell(format_args!("damage: {}: {}", path.display(), describe(&damage)));
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(is_whole))
 }
 
 fn write(folder: &Path, number: u64, record: &[u8]) -> Result<(), Trouble> {
@@ -94,10 +109,6 @@ fn describe(damage: &Damage) -> String {
 fn tell(message: std::fmt::Arguments<'_>) {
     // Where standard error is gone there is nobody left to tell; the exit status still says it.
     let _ = writeln!(io::stderr(), "{PROGRAM}: {message}");
-}
-
-fn cannot_read(path: &Path, error: &io::Error) -> Trouble {
-    Trouble::new(format_args!("cannot read: {}: {error}", path.display()), "check the path and its permissions")
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Trouble {

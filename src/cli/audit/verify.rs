@@ -2,22 +2,19 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::io;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{SpanRelativeTo, Timestamp};
 use serde_json::json;
 
-use super::PROGRAM;
-use super::input::{InputArgs, TrustArgs, unreadable};
+use super::evidence::{Evidence, stopped};
+use super::input::{InputArgs, TrustArgs};
 use super::terminal::escape;
 use crate::audit::finding::Severity;
-use crate::audit::read::Opener;
-use crate::audit::session::{self, Line, Reader};
-use crate::audit::verify::Report;
+use crate::audit::session::{Line, Reader};
+use crate::audit::verify::{Report, Trust};
 use crate::cli::{Outcome, Trouble, print};
 
 const EXAMPLES: &str = "\
@@ -56,40 +53,25 @@ fn parse_age(text: &str) -> Result<Duration, String> {
     Duration::try_from(length).map_err(|_| wrong())
 }
 
-/// Shows on a terminal how far the reading has come.
-struct Watcher {
-    bar: ProgressBar,
-    read: u64,
-    last: u64,
-}
+/// Wants nothing but the verdict.
+struct Silent;
 
-impl Reader for Watcher {
+impl Reader for Silent {
     fn line(&mut self, _line: &Line<'_>) -> io::Result<()> {
         Ok(())
-    }
-
-    fn progress(&mut self, _path: &Path, offset: u64) {
-        // An offset that is not behind the last one is in the next file.
-        self.read += if offset >= self.last { offset - self.last } else { offset };
-        self.last = offset;
-        self.bar.set_position(self.read);
     }
 }
 
 /// Verifies files. Exit status 1 where there is anything to say.
 pub fn run(args: &VerifyArgs) -> Outcome {
-    let files = args.input.files()?;
-    let mut trust = args.trust.trust()?;
-    (trust.retention, trust.marked_since) = (args.retention, args.marked_since);
-    let keys = args.input.keys()?;
-    let opener = Opener::new(&keys.identities);
-    let length = files.files.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum();
-    let mut watcher = Watcher { bar: progress_bar(length), read: 0, last: 0 };
-    let mut report = session::verify(&files.files, &opener, trust, &mut watcher).map_err(|error| unreadable(&error))?;
-    watcher.bar.finish_and_clear();
-    for path in &files.skipped {
-        let _ = writeln!(io::stderr(), "{PROGRAM}: warning: {}: passed over, not a regular file", path.display());
+    let mut evidence = Evidence::new(&args.input)?;
+    let asked = |trust: &mut Trust| (trust.retention, trust.marked_since) = (args.retention, args.marked_since);
+    let (mut verifier, _) = args.trust.verifier(asked)?;
+    if let Err(stop) = evidence.read(&mut verifier, &mut Silent, true) {
+        return stopped(stop);
     }
+    let mut report = verifier.finish();
+    evidence.tell_skipped();
     if let Some(path) = &args.trust.ledger {
         report.ledger.write(path).map_err(|error| {
             Trouble::new(
@@ -99,16 +81,7 @@ pub fn run(args: &VerifyArgs) -> Outcome {
         })?;
     }
     print(if args.json { as_json(&report) } else { as_text(&report) })?;
-    Ok(keys.status(report.findings.is_empty() && files.skipped.is_empty()))
-}
-
-fn progress_bar(length: u64) -> ProgressBar {
-    let bar = ProgressBar::new(length);
-    if !io::stderr().is_terminal() {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    Ok(evidence.status(&report, report.findings.is_empty()))
 }
 
 fn as_json(report: &Report) -> String {
