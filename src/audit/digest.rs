@@ -51,18 +51,25 @@ impl Hasher {
 
     /// The sum of the products of neighbours, each with a word of the key added.
     fn sum(&self, block: &[u8]) -> u128 {
-        let product = |pair: &[u8; 16], key: &[u64; 2]| {
-            let pair = u128::from_le_bytes(*pair);
-            u128::from((pair as u64).wrapping_add(key[0])) * u128::from(((pair >> 64) as u64).wrapping_add(key[1]))
+        let product = |pair: &[u8], key: &[u64]| {
+            let [low, high] = [0, 8].map(|at| u64::from_le_bytes(pair[at..at + 8].try_into().expect("so many")));
+            u128::from(low.wrapping_add(key[0])) * u128::from(high.wrapping_add(key[1]))
         };
-        let ((pairs, rest), keys) = (block.as_chunks::<16>(), self.words.as_chunks::<2>().0);
-        let sum = pairs.iter().zip(keys).fold(0u128, |sum, (pair, key)| sum.wrapping_add(product(pair, key)));
-        if rest.is_empty() {
-            return sum;
+        let (fours, rest) = block.as_chunks::<64>();
+        // Sums of their own, so that no addition waits for the one before.
+        let mut sums = [0u128; 4];
+        for (four, keys) in fours.iter().zip(self.words.as_chunks::<8>().0) {
+            for (at, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.wrapping_add(product(&four[16 * at..], &keys[2 * at..]));
+            }
         }
-        let mut last = [0; 16];
+        let mut last = [0; 64];
         last[..rest.len()].copy_from_slice(rest);
-        sum.wrapping_add(product(&last, &keys[pairs.len()]))
+        let keys = &self.words[8 * fours.len()..];
+        for (at, sum) in sums.iter_mut().enumerate().take(rest.len().div_ceil(16)) {
+            *sum = sum.wrapping_add(product(&last[16 * at..], &keys[2 * at..]));
+        }
+        sums.into_iter().fold(0, u128::wrapping_add)
     }
 }
 

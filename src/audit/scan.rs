@@ -28,9 +28,9 @@ const BLOCK: usize = 64 << 10;
 const NEAR: usize = 64 << 10;
 const AHEAD: usize = 256 << 10;
 /// Most candidates that are under way at once, for each thread.
-const MAX_WINDOW: usize = 2048;
+const MAX_WINDOW: usize = 8192;
 /// About how many bytes of candidates go into one job.
-const JOB_BYTES: usize = 96 << 10;
+const JOB_BYTES: usize = 192 << 10;
 /// So many jobs are under way for each thread.
 const JOBS: usize = 3;
 /// What the longest record takes, and a head behind it.

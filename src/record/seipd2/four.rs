@@ -1,14 +1,15 @@
 //! Packets of one chunk, four at once.
 #![forbid(unsafe_code)]
 
+use std::array::from_fn;
 use std::ops::Range;
 
 use super::super::ocb::four::{FourCiphers, LANES, Sealed};
-use super::super::ocb::{self, Tag, wipe};
+use super::super::ocb::{self, TAG_LEN, wipe};
 use super::{CHUNK, Cipher, MessageKey, OpenError, Seipd2, associated_data, final_associated_data};
 
 /// Appends the plain texts of four packets under AES-256 that are [one chunk](Seipd2::is_one_chunk) each, and says where they
-/// stand. What does not open leaves zeros.
+/// stand; zeros are between them, and in the place of what does not open.
 pub type ReadFour = fn([(&Seipd2<'_>, &MessageKey); LANES], &mut Vec<u8>) -> [Result<Range<usize>, OpenError>; LANES];
 
 /// As [`ReadFour`], with an implementation of the cipher.
@@ -17,43 +18,43 @@ pub fn read_four<C: FourCiphers>(
     packets: [(&Seipd2<'_>, &MessageKey); LANES],
     plain: &mut Vec<u8>,
 ) -> [Result<Range<usize>, OpenError>; LANES] {
-    let sealed = packets.map(|(packet, _)| packet.one_chunk().expect("callers have asked"));
-    let ranges = sealed.map(|(text, ..)| {
-        let start = plain.len();
-        plain.extend_from_slice(text);
-        start..plain.len()
+    let start = plain.len();
+    let mut end = start;
+    let ranges = packets.each_ref().map(|(packet, _)| {
+        let text = end..end + packet.chunks.len() - 2 * TAG_LEN;
+        end += 16 * blocks(&text);
+        text
     });
+    plain.resize(end, 0);
     let ends = ranges.each_ref().map(|range| final_associated_data(Cipher::Aes256, range.len()));
-    let mut texts = &mut plain[ranges[0].start..];
-    let chunks = std::array::from_fn(|lane| {
-        let (text, behind) = std::mem::take(&mut texts).split_at_mut(ranges[lane].len());
-        texts = behind;
-        let (key, rest) = packets[lane].1.bytes.split_first_chunk().expect("longer than a key");
+    let chunks = from_fn(|lane| {
+        let (packet, MessageKey { bytes, .. }) = packets[lane];
+        let (key, rest) = bytes.split_first_chunk().expect("longer than a key");
         let nonce = ocb::nonce(rest.first_chunk().expect("7 bytes stand behind the key"));
-        Sealed { key, nonce, text, tag: sealed[lane].1, end_ad: &ends[lane], end_tag: sealed[lane].2 }
+        Sealed { key, nonce, text_and_tags: packet.chunks, end_ad: &ends[lane] }
     });
-    let opened = ocb::four::open::<C>(chunks, &associated_data(Cipher::Aes256));
+    let mut free = plain[start..].as_chunks_mut().0;
+    let texts = ranges.each_ref().map(|range| free.split_off_mut(..blocks(range)).expect("counted above"));
+    let opened = ocb::four::open::<C>(&chunks, &associated_data(Cipher::Aes256), texts);
     let mut opened = opened.into_iter();
-    ranges.map(|range| match opened.next() {
-        Some(Ok(())) => Ok(range),
-        _ => {
-            wipe(&mut plain[range]);
-            Err(OpenError::Authentication)
+    ranges.map(|range| {
+        if opened.next() == Some(true) {
+            return Ok(range);
         }
+        wipe(&mut plain[range]);
+        Err(OpenError::Authentication)
     })
 }
 
-impl<'a> Seipd2<'a> {
+/// How many blocks a text takes, and one more where it ends with a full one.
+fn blocks(text: &Range<usize>) -> usize {
+    text.len() / 16 + 1
+}
+
+impl Seipd2<'_> {
     /// Whether all of it is one chunk under AES-256, as for [`ReadFour`].
     pub fn is_one_chunk(&self) -> bool {
-        self.cipher == Cipher::Aes256 && self.one_chunk().is_some()
-    }
-
-    /// Text, tag and last tag of one that has one chunk.
-    fn one_chunk(&self) -> Option<(&'a [u8], &'a Tag, &'a Tag)> {
-        let (chunk, end_tag) = self.chunks.split_last_chunk()?;
-        let (text, tag) = chunk.split_last_chunk()?;
-        (text.len() <= CHUNK).then_some((text, tag, end_tag))
+        self.cipher == Cipher::Aes256 && (2 * TAG_LEN..=2 * TAG_LEN + CHUNK).contains(&self.chunks.len())
     }
 }
 
@@ -65,45 +66,76 @@ mod tests {
 
     use super::super::{OCB, SALT_LEN, read_chunks, write, write_chunks};
     use super::*;
-    use crate::record::ocb::four::{Blocks, STRIDE};
     use crate::record::openpgp::{Literal, read_header};
 
     /// One after the other.
     struct Four([Aes256; LANES]);
 
+    impl Four {
+        fn each<const N: usize>(
+            &self,
+            blocks: [[u128; LANES]; N],
+            apply: impl Fn(&Aes256, &mut aes::Block),
+        ) -> [[u128; LANES]; N] {
+            blocks.map(|blocks| {
+                from_fn(|lane| {
+                    let mut block = blocks[lane].to_be_bytes().into();
+                    apply(&self.0[lane], &mut block);
+                    u128::from_be_bytes(block.into())
+                })
+            })
+        }
+    }
+
     impl FourCiphers for Four {
+        type Blocks = [u128; LANES];
+
         fn new(keys: [&[u8; 32]; LANES]) -> Self {
             Self(keys.map(|key| Aes256::new(key.into())))
         }
 
-        fn encrypt<const N: usize>(&self, blocks: &mut [Blocks; N]) {
-            self.each(blocks, |cipher, block| cipher.encrypt_block(block));
+        fn encrypt<const N: usize>(&self, blocks: [Self::Blocks; N]) -> [Self::Blocks; N] {
+            self.each(blocks, |cipher, block| cipher.encrypt_block(block))
         }
 
-        fn decrypt(&self, blocks: [[&[u8; 16]; LANES]; STRIDE], offsets: &[Blocks; STRIDE]) -> [Blocks; STRIDE] {
-            let half = |lanes: [&[u8; 16]; LANES], half: usize| u64::from_ne_bytes(lanes[half / 2].as_chunks().0[half % 2]);
-            let mut blocks = blocks.map(|lanes| std::array::from_fn(|at| half(lanes, at)));
-            let mask = |blocks: &mut [Blocks; STRIDE]| {
-                for (block, offset) in blocks.as_flattened_mut().iter_mut().zip(offsets.as_flattened()) {
-                    *block ^= offset;
-                }
-            };
-            mask(&mut blocks);
-            self.each(&mut blocks, |cipher, block| cipher.decrypt_block(block));
-            mask(&mut blocks);
-            blocks
+        fn decrypt<const N: usize>(&self, blocks: [Self::Blocks; N], offsets: [Self::Blocks; N]) -> [Self::Blocks; N] {
+            let mask = |blocks: [Self::Blocks; N]| from_fn(|at| Self::xor(blocks[at], offsets[at]));
+            mask(self.each(mask(blocks), |cipher, block| cipher.decrypt_block(block)))
         }
-    }
 
-    impl Four {
-        fn each(&self, blocks: &mut [Blocks], apply: impl Fn(&Aes256, &mut aes::Block)) {
-            for blocks in blocks {
-                for (cipher, halves) in self.0.iter().zip(blocks.as_chunks_mut::<2>().0) {
-                    let mut block = aes::Block::from_fn(|at| halves[at / 8].to_ne_bytes()[at % 8]);
-                    apply(cipher, &mut block);
-                    *halves = std::array::from_fn(|half| u64::from_ne_bytes(block.as_chunks().0[half]));
-                }
+        fn gather(blocks: [&[u8; 16]; LANES]) -> Self::Blocks {
+            blocks.map(|block| u128::from_be_bytes(*block))
+        }
+
+        fn scatter(blocks: Self::Blocks, to: [&mut [u8; 16]; LANES]) {
+            for (block, to) in blocks.into_iter().zip(to) {
+                *to = block.to_be_bytes();
             }
+        }
+
+        fn xor(one: Self::Blocks, other: Self::Blocks) -> Self::Blocks {
+            from_fn(|lane| one[lane] ^ other[lane])
+        }
+
+        fn and(one: Self::Blocks, other: Self::Blocks) -> Self::Blocks {
+            from_fn(|lane| one[lane] & other[lane])
+        }
+
+        fn only(blocks: Self::Blocks, these: [bool; LANES]) -> Self::Blocks {
+            from_fn(|lane| if these[lane] { blocks[lane] } else { 0 })
+        }
+
+        fn double(blocks: Self::Blocks) -> Self::Blocks {
+            blocks.map(|block| (block << 1) ^ if block >> 127 == 1 { 0x87 } else { 0 })
+        }
+
+        fn stretch_by_one(tops: Self::Blocks) -> Self::Blocks {
+            // Stretch = Ktop || (Ktop[1..64] xor Ktop[9..72]), of which bits 2 to 129 are taken.
+            tops.map(|top| (top << 1) | (((top >> 64) ^ (top >> 56)) >> 63 & 1))
+        }
+
+        fn are_zero(blocks: Self::Blocks) -> [bool; LANES] {
+            blocks.map(|block| block == 0)
         }
     }
 
@@ -143,7 +175,7 @@ mod tests {
                     prop_assert_eq!(part.map(|part| &plain[part]), opened.map(|()| &alone[..]));
                 }
                 prop_assert!(plain.starts_with(b"before"));
-                let opened: usize = packets.iter().map(|packet| packet.one_chunk().unwrap().0.len()).sum();
+                let opened: usize = packets.iter().map(|packet| (packet.chunks.len() - 2 * TAG_LEN) / 16 * 16 + 16).sum();
                 prop_assert_eq!(plain.len(), 6 + opened);
             }
         }
