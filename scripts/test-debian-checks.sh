@@ -56,7 +56,7 @@ lines_of() {
     [ -e "$file" ] || "$audit" open "$work"/evidence/"$1".2* --key "$work/keys/sealedlog-secret.asc" --trust-first >"$file" 2>/dev/null
     echo "$file"
 }
-verify() { "$audit" verify "$work/evidence" --key "$work/keys/sealedlog-secret.asc" --trust-first; }
+verify() { "$audit" verify "$work/evidence" --key "$work/keys/sealedlog-secret.asc" --trust-first "$@"; }
 all_sealed_to() { [ "$(inside "ls /var/log/sealed/$1.*.pgp 2>/dev/null | wc -l")" -gt 0 ]; }
 
 # once LOG TEXT...: each stands in the log's lines, in one of them.

@@ -230,6 +230,36 @@ power_cut() { # NAME REQUESTS
     holds "verify has no alarm" bash -c '! grep "^ALARM: " "$1" && tail -n 1 "$1" | grep -q " 0 alarms, "' _ "$work/verified"
 }
 
+# What the timers do each day: marks, warnings, and files that were kept long enough are removed.
+daily() {
+    local since
+    holds "the day's work and the removal of old files are on a timer" inside '
+        systemctl is-active -q sealedlog-daily.timer systemd-tmpfiles-clean.timer
+        systemctl list-timers --no-legend sealedlog-daily.timer | grep -q sealedlog-daily.service'
+    since=$(inside 'date -u +%Y-%m-%dT%H:%M:%SZ')
+    holds "the day's work" inside 'systemctl start sealedlog-daily.service'
+    comes "each log has a mark of the day, and verify has no alarm" marked "$since"
+    "$audit" keygen --name "expires soon" --expires 20d -o "$work/soon-$syslog" --no-passphrase >/dev/null
+    target put "$work/soon-$syslog/sealedlog-public.asc" /root
+    inside 'mv /root/sealedlog-public.asc /etc/sealedlog/keys.d/soon.asc; systemctl start sealedlog-daily.service'
+    holds "a key that expires in 20 days is told in the journal" inside "journalctl -q -u sealedlog-daily --since \"\$(date -d $since '+%F %T')\" -o cat | grep -q 'soon.asc expires'"
+    comes "and a change of keys is no alarm" marked "2000-01-01T00:00:00Z"
+    inside '
+        rm /etc/sealedlog/keys.d/soon.asc
+        echo x >/var/log/sealed/kept-201.log.pgp
+        cp /var/log/sealed/kept-201.log.pgp /var/log/sealed/kept-199.log.pgp
+        touch -d "201 days ago" /var/log/sealed/kept-201.log.pgp
+        touch -d "199 days ago" /var/log/sealed/kept-199.log.pgp
+        ls /var/log/sealed | grep -v kept- >/root/sealed-before
+        systemctl start systemd-tmpfiles-clean.service'
+    holds "what was not written to for 200 days is removed, and nothing else" inside '
+        [ ! -e /var/log/sealed/kept-201.log.pgp ] && rm /var/log/sealed/kept-199.log.pgp && ls /var/log/sealed | cmp - /root/sealed-before'
+}
+marked() { # TIME
+    verify --marked-since "$1" >"$work/verified" || true
+    ! grep "^ALARM: " "$work/verified" && tail -n 1 "$work/verified" | grep -q " 0 alarms, "
+}
+
 plain() { # NUMBER: plain logging works, and what comes is not sealed.
     inside "curl -s -o /dev/null http://localhost/PLAIN-$1-; logger -p auth.info PLAIN-$1-"
     soon inside "grep -q PLAIN-$1- /var/log/apache2/access.log && grep -qra PLAIN-$1- $([ "$syslog" = none ] && echo /var/log/journal || echo /var/log/auth.log)"
@@ -315,6 +345,7 @@ try() {
     fetch
     holds "verify finds nothing, over the upgrade" verify
     power_cuts
+    daily
     comes "the lines of all rounds are still there once" all_rounds_came 1 2 3 4 5 6
     nowhere
 

@@ -6,6 +6,7 @@
 pub mod claim;
 pub mod digest;
 pub mod event;
+pub mod expected;
 pub mod files;
 pub mod finding;
 pub mod heads;
@@ -18,3 +19,13 @@ pub mod session;
 pub mod spill;
 pub mod split;
 pub mod verify;
+
+use std::time::Duration;
+
+/// A length of time as people write it: `200d`, `12h`, `2w`.
+pub fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text} is no length of time; write for instance 200d or 12h");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(length).map_err(|_| wrong())
+}

@@ -491,6 +491,9 @@ fn a_change_of_keys_is_told_and_the_next_stream_trusted() {
         assert_eq!(opened, lines.concat());
         assert_eq!(report.summary.streams, 2);
         assert!(report.summary.anchored);
+        // Nor is the first one said to have replaced the second, which goes back to it.
+        let by_files = log.verify(&[&log.sealed], Trust { first: true, ..Trust::default() }).0;
+        assert_eq!(names(&by_files), ["recipients"], "{:#?}", by_files.findings);
         // What the ledger knows of the first stream, which has ended: it needs no mark, and no file any more.
         let trust = Trust { ledger: Some(report.ledger), marked_since: Some(jiff::Timestamp::now()), ..Trust::default() };
         let told = log.verify(&[&log.sealed], trust.clone()).0;

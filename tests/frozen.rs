@@ -462,8 +462,15 @@ fn cases_that_are_not_there_are_made_where_that_is_asked_for() {
             if log.genesis_is_known {
                 // The first genesis is what an administrator would have written down: here the auditor's word is taken for it.
                 let ledger = log.folder.path().join("ledger");
-                audit(&target, "verify").arg("--trust-first").arg("--ledger").arg(&ledger).output().unwrap();
-                let ledger: Value = serde_json::from_slice(&fs::read(&ledger).unwrap()).unwrap();
+                audit(&target, "verify")
+                    .arg("--trust-first")
+                    .arg("--ledger")
+                    .arg(&ledger)
+                    .env("XDG_STATE_HOME", &target)
+                    .output()
+                    .unwrap();
+                let ledger = fs::read_to_string(&ledger).unwrap();
+                let ledger: Value = serde_json::from_str(ledger.lines().next().unwrap()).unwrap();
                 let first = ledger["streams"].as_array().unwrap().iter().min_by_key(|stream| stream["began"].as_str().unwrap());
                 fs::write(target.join("genesis"), format!("{}\n", first.unwrap()["genesis"].as_str().unwrap())).unwrap();
             }

@@ -109,6 +109,7 @@ impl Server {
         let links = tempfile::tempdir().expect("a temporary folder can be made");
         let mut sh = tool("sh");
         sh.args(["-euc", script]).current_dir(self.desk.path()).env("PATH", path_with_programs(links.path()));
+        sh.env("XDG_STATE_HOME", self.place.path("desk-state"));
         sh.output().expect("sh can be run")
     }
 
@@ -233,19 +234,24 @@ fn fetch_attack_fetch(way: &str) {
     let sneaky = Attack::Sneaky.name();
     assert_eq!(named(sneaky), usize::from(way == "sh scp"), "{told}");
     assert_eq!(fs::read(third.join(sneaky)).unwrap() == before[&second.join(sneaky)], way == "sh pull");
-    let ledger = server.desk.path().join("audits.json");
-    let remembered = fs::read(&ledger).unwrap();
+    // What the desk knows, to begin from it again.
+    let (ledger, state) = (server.desk.path().join("audits.json"), server.place.path("desk-state"));
+    let (remembered, known) = (fs::read(&ledger).unwrap(), content(&state));
+    let begin_again = || {
+        fs::write(&ledger, &remembered).unwrap();
+        known.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    };
     let (status, found) = server.verify(&third);
     assert!(status == 1 && !found.is_empty(), "{way}: {found:?}");
     // The good copy is what it was, by the same ledger.
-    fs::write(&ledger, &remembered).unwrap();
+    begin_again();
     server.verify_clean(&second);
     // Each alone is found.
     for attack in Attack::ALL {
         let alone = server.desk.path().join(format!("{attack:?}"));
         must(tool("cp").arg("-a").arg(&second).arg(&alone), b"");
         attack.on(&alone);
-        fs::write(&ledger, &remembered).unwrap();
+        begin_again();
         let (status, found) = server.verify(&alone);
         let kind = if matches!(attack, Attack::Cut | Attack::Removed) { "truncated" } else { "altered" };
         assert!(status == 1 && found.iter().any(|found| found == kind), "{attack:?}: {found:?}");
@@ -255,6 +261,7 @@ fn fetch_attack_fetch(way: &str) {
         let (fourth, told) = pull_with(&server, &ssh, way, &[("rsync -rt", "rsync -rtc")]);
         assert_eq!(told.lines().filter(|line| line.contains(sneaky)).count(), 1, "{told}");
         assert!(fs::read(fourth.join(sneaky)).unwrap() != before[&second.join(sneaky)]);
+        begin_again();
         assert!(before.iter().all(|(path, bytes)| fs::read(path).unwrap() == *bytes));
     }
 }
@@ -410,6 +417,7 @@ fn with_mounts(server: &Server, script: &str) -> Output {
     let links = tempfile::tempdir().unwrap();
     let mut unshare = tool("unshare");
     unshare.args(["--mount", "--propagation", "private", "sh", "-euc", script]).current_dir(server.desk.path());
+    unshare.env("XDG_STATE_HOME", server.place.path("desk-state"));
     unshare.env("PATH", format!("{}:/usr/sbin:/sbin", path_with_programs(links.path())));
     unshare.output().expect("it can be run")
 }

@@ -103,7 +103,7 @@ _sealedlog__audit() {
             return 0
             ;;
         sealedlog__subcmd__audit__subcmd__open)
-            opts="-k -f -h --key --share --gpg-agent --passphrase-fd --genesis --ledger --trust-first --all --follow --help"
+            opts="-k -f -h --key --share --gpg-agent --passphrase-fd --genesis --genesis-file --ledger --ledger-head --auditor --trust-first --all --follow --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -129,7 +129,19 @@ _sealedlog__audit() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --genesis-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ledger)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ledger-head)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --auditor)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -163,7 +175,7 @@ _sealedlog__audit() {
             return 0
             ;;
         sealedlog__subcmd__audit__subcmd__verify)
-            opts="-k -h --key --share --gpg-agent --passphrase-fd --genesis --ledger --trust-first --retention --marked-since --json --help"
+            opts="-k -h --key --share --gpg-agent --passphrase-fd --genesis --genesis-file --ledger --ledger-head --auditor --trust-first --retention --marked-since --expect --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -189,7 +201,19 @@ _sealedlog__audit() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --genesis-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ledger)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ledger-head)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --auditor)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -198,6 +222,10 @@ _sealedlog__audit() {
                     return 0
                     ;;
                 --marked-since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expect)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

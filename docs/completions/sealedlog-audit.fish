@@ -47,7 +47,10 @@ complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -s
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l share -d 'Share of a secret key that opens them; repeated for as many as are needed' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l passphrase-fd -d 'Read the passphrases of secret keys from this file descriptor, one a line, instead of asking on the terminal' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l genesis -d 'Genesis fingerprint from paper: sixteen groups of four hexadecimal digits; may be repeated' -r
-complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l ledger -d 'File that remembers what was verified before; it is made by the first verification that trusts a stream' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l genesis-file -d 'File with genesis fingerprints, one a line; what follows # is not read' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l ledger -d 'File that remembers what was verified before, and who has used sealed logs; it is made where there is none' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l ledger-head -d 'Head that the last use of the ledger gave, from paper: five groups of four hexadecimal digits' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l auditor -d 'Who uses the logs, for the ledger; the account\'s name by default' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l gpg-agent -d 'Use the secret keys that gpg-agent has, on OpenPGP cards too; it asks for passphrase or PIN itself'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l trust-first -d 'Trust the genesis records that the files bring themselves'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand open" -l all -d 'Print lines too that are not in their place'
@@ -57,9 +60,13 @@ complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" 
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l share -d 'Share of a secret key that opens them; repeated for as many as are needed' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l passphrase-fd -d 'Read the passphrases of secret keys from this file descriptor, one a line, instead of asking on the terminal' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l genesis -d 'Genesis fingerprint from paper: sixteen groups of four hexadecimal digits; may be repeated' -r
-complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l ledger -d 'File that remembers what was verified before; it is made by the first verification that trusts a stream' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l genesis-file -d 'File with genesis fingerprints, one a line; what follows # is not read' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l ledger -d 'File that remembers what was verified before, and who has used sealed logs; it is made where there is none' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l ledger-head -d 'Head that the last use of the ledger gave, from paper: five groups of four hexadecimal digits' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l auditor -d 'Who uses the logs, for the ledger; the account\'s name by default' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l retention -d 'Files older than this may have been removed on purpose: 200d, 12h' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l marked-since -d 'Every log must have a mark at or after this time (2026-01-31T12:00:00Z)' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l expect -d 'List of logs that should be there: a line has host, log and, where it is not 3d, the longest silence; may be repeated' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l gpg-agent -d 'Use the secret keys that gpg-agent has, on OpenPGP cards too; it asks for passphrase or PIN itself'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l trust-first -d 'Trust the genesis records that the files bring themselves'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l json -d 'One JSON object a line'

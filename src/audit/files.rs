@@ -82,6 +82,23 @@ impl Files {
     }
 }
 
+/// Regular files in these folders whose names are not those of sealed files. What cannot be read is left out.
+pub fn without_suffix(arguments: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = arguments.iter().filter(|path| path.is_dir()).cloned().collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_file() && !has_suffix(&entry.path()) => found.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 /// Whether a name ends as sealed files do, with or without what logrotate puts behind it: a number or a date.
 fn has_suffix(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

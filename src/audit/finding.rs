@@ -41,6 +41,14 @@ pub enum Kind {
     Replaced,
     /// There is no mark where one was asked for.
     Unmarked,
+    /// No stream of a log that should be there.
+    Absent,
+    /// A log that should be there has said nothing for longer than it may.
+    Silent,
+    /// A plain file of a log that should be sealed.
+    Unsealed,
+    /// The ledger is not the one that was written last.
+    Ledger,
     /// Bytes that are no record.
     Garbage,
     /// A write that did not end.
@@ -78,6 +86,10 @@ impl Kind {
             Self::Forked => "forked",
             Self::Replaced => "replaced",
             Self::Unmarked => "unmarked",
+            Self::Absent => "absent",
+            Self::Silent => "silent",
+            Self::Unsealed => "unsealed",
+            Self::Ledger => "ledger",
             Self::Garbage => "garbage",
             Self::Torn => "torn",
             Self::Unproven => "unproven",

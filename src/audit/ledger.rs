@@ -1,27 +1,64 @@
-//! The ledger: what was verified before, so that the next verification finds what was cut, replaced or went missing since.
+//! The ledger: what was verified before, so that the next verification finds what was cut, replaced or went missing since; and who
+//! has used sealed logs, when and for what.
 //!
-//! It holds chain keys, which forge but never open: it belongs on the auditor's machine.
+//! Promises: what is written was sealed with a key of the desk ([`desk`]), so that a ledger that was changed, cut short, exchanged for an
+//! older copy or lost is told. It holds chain keys, which forge but never open: it belongs on the auditor's machine.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+pub mod desk;
+
+use std::io;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
-use crate::control::{Follows, GenesisFingerprint, SecretHex, StreamId};
+use crate::control::{Follows, GenesisFingerprint, Hex, SecretHex, StreamId};
+
+/// The version of the form that is written here.
+const VERSION: u32 = 2;
 
 /// What was verified before.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Version of this form: 1.
+    /// Version of this form: 2.
     pub v: u32,
+    /// Names the ledger, whatever its file is called: random.
+    pub id: Hex<16>,
+    /// How many times it was written.
+    pub number: u64,
     /// Every stream that was trusted.
     pub streams: Vec<KnownStream>,
+    /// Every use of sealed logs, the oldest first.
+    pub audits: Vec<Audit>,
+}
+
+/// One use of sealed logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// When it ended.
+    #[serde(with = "crate::control::milliseconds")]
+    pub time: Timestamp,
+    /// Who: a name that was given, or that of the account.
+    pub auditor: String,
+    /// With which version of sealedlog.
+    pub version: String,
+    /// Which command.
+    pub command: String,
+    /// What of the logs was asked for: time, words, fields; nothing where all was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub window: String,
+    /// How many files were read.
+    pub files: u64,
+    /// How many streams had records in them.
+    pub streams: u64,
+    /// How many alarms there were.
+    pub alarms: u64,
+    /// How many warnings.
+    pub warnings: u64,
+    /// Whether the files themselves were believed where nothing else vouched for them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trust_first: bool,
 }
 
 /// One stream.
@@ -84,34 +121,16 @@ pub enum LedgerError {
     /// It is no ledger.
     #[error("it is not a ledger: {0}")]
     Form(#[from] serde_json::Error),
-    /// It was written by a later version.
+    /// It was written by another version.
     #[error("it has version {0}, which this program does not know")]
     Version(u32),
-}
-
-impl Ledger {
-    /// Reads a ledger; `None` where there is none yet.
-    pub fn read(path: &Path) -> Result<Option<Self>, LedgerError> {
-        let text = match fs::read(path) {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let ledger: Self = serde_json::from_slice(&text)?;
-        if ledger.v == 1 { Ok(Some(ledger)) } else { Err(LedgerError::Version(ledger.v)) }
-    }
-
-    /// Writes it in the place of what was there, all or nothing, for its owner's eyes only.
-    pub fn write(&mut self, path: &Path) -> Result<(), LedgerError> {
-        self.v = 1;
-        let mut text = Zeroizing::new(serde_json::to_vec_pretty(self)?);
-        text.push(b'\n');
-        let mut new = path.as_os_str().to_owned();
-        new.push(".new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        Ok(())
-    }
+    /// Its seal is not that of its content.
+    #[error("it was changed after it was written")]
+    Changed,
+    /// Somebody else has written it since it was read.
+    #[error("another program has written it meanwhile")]
+    Busy,
+    /// What the desk remembers of ledgers cannot be used.
+    #[error("what this desk remembers of it cannot be used: {0}")]
+    Desk(String),
 }

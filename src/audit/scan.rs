@@ -139,6 +139,8 @@ pub struct Scanner<'e, R, E: Examine> {
     far: bool,
     end_of_input: bool,
     finished: bool,
+    /// Why no more could be read.
+    error: Option<io::Error>,
     /// What was cut and handed out, from `pos` on.
     flights: VecDeque<Flight<E::Out>>,
     /// Up to where of `buf`.
@@ -174,6 +176,7 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
             far: false,
             end_of_input: false,
             finished: false,
+            error: None,
             flights: VecDeque::new(),
             cut: 0,
             window: E::FIRST_WINDOW,
@@ -205,25 +208,24 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         self.framing
     }
 
-    fn advance(&mut self) -> io::Result<()> {
+    fn advance(&mut self) {
         match self.framing {
             None => {
-                self.fill(MAX_TEXT + BLOCK)?;
+                self.fill(MAX_TEXT + BLOCK);
                 self.framing = detect(&self.buf, &self.examiner.heads());
                 if self.framing.is_none() {
                     self.finished = true;
                 }
             }
             Some(Framing::Binary) => {
-                self.fill(if self.far { FAR } else { NEAR })?;
+                self.fill(if self.far { FAR } else { NEAR });
                 self.binary();
             }
             Some(Framing::Base64) => {
-                self.fill(if self.far { FAR_TEXT } else { NEAR })?;
+                self.fill(if self.far { FAR_TEXT } else { NEAR });
                 self.lines();
             }
         }
-        Ok(())
     }
 
     /// Whether so many bytes are there behind what was cut, or all. Where they are not, they are from the next time on.
@@ -234,10 +236,10 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
     }
 
     /// Reads until `ahead` bytes are there behind what was cut, or all.
-    fn fill(&mut self, ahead: usize) -> io::Result<()> {
+    fn fill(&mut self, ahead: usize) {
         self.cut = self.cut.max(self.pos);
         if self.end_of_input || self.buf.len() - self.cut >= ahead {
-            return Ok(());
+            return;
         }
         // Some of what was dealt with stays: a record may begin before the mark that finds it. Moving the rest has to be worth it.
         let drop = self.pos.saturating_sub(KEEP);
@@ -249,9 +251,10 @@ impl<'e, R: Read, E: Examine> Scanner<'e, R, E> {
         }
         let wanted = (ahead + AHEAD).div_ceil(BLOCK) * BLOCK - (self.buf.len() - self.cut);
         self.buf.reserve(wanted);
-        let got = (&mut self.input).take(wanted as u64).read_to_end(&mut self.buf)?;
-        self.end_of_input = got < wanted;
-        Ok(())
+        let before = self.buf.len();
+        // What could be read before an error is there, and comes before it.
+        self.error = (&mut self.input).take(wanted as u64).read_to_end(&mut self.buf).err();
+        self.end_of_input = self.error.is_some() || self.buf.len() - before < wanted;
     }
 
     /// How many candidates go into the next job, and whether it is one's own to do; none where enough is under way.
@@ -633,12 +636,9 @@ impl<R: Read, E: Examine> Iterator for Scanner<'_, R, E> {
                 return Some(Ok(piece));
             }
             if self.finished {
-                return None;
+                return self.error.take().map(Err);
             }
-            if let Err(error) = self.advance() {
-                self.finished = true;
-                return Some(Err(error));
-            }
+            self.advance();
         }
     }
 }

@@ -13,10 +13,11 @@ mod epoch;
 mod evidence;
 mod held;
 mod lack;
+mod report;
 mod run;
 mod settle;
 
-pub use settle::{KnownGenesis, Report};
+pub use report::{KnownGenesis, Report};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -287,14 +288,21 @@ impl Verifier {
 
     /// The id and the beginning of the oldest known stream that this one, by what the genesis records say, goes back to.
     pub fn ancestor(&self, genesis: GenesisFingerprint) -> Option<(StreamId, Timestamp)> {
-        let mut oldest = &self.streams[*self.by_genesis.get(&genesis)?];
-        // A genesis cannot name one that names it in turn, as both are hashed; a ledger that was tampered with could.
-        for _ in 0..self.streams.len() {
-            let Some(follows) = &oldest.follows else { break };
-            let Some(&number) = self.by_genesis.get(&follows.genesis) else { break };
-            oldest = &self.streams[number];
-        }
+        let stream = &self.streams[*self.by_genesis.get(&genesis)?];
+        let oldest = self.ancestors(stream).last().unwrap_or(stream);
         Some((oldest.id, oldest.began))
+    }
+
+    /// The known streams that one goes back to, the nearest first.
+    fn ancestors<'v>(&'v self, stream: &'v Stream) -> impl Iterator<Item = &'v Stream> {
+        let before = |stream: &&'v Stream| Some(&self.streams[*self.by_genesis.get(&stream.follows.as_ref()?.genesis)?]);
+        // A genesis cannot name one that names it in turn, as both are hashed; a ledger that was tampered with could.
+        std::iter::successors(before(&stream), before).take(self.streams.len())
+    }
+
+    /// Whether a stream goes back to the one with this genesis.
+    fn goes_back(&self, stream: &Stream, to: GenesisFingerprint) -> bool {
+        self.ancestors(stream).any(|ancestor| ancestor.genesis == Some(to))
     }
 
     /// Whose lines a stream has, by its number.

@@ -5,6 +5,7 @@ mod evidence;
 mod input;
 pub mod keygen;
 pub mod open;
+mod remembered;
 pub mod split;
 mod terminal;
 pub mod verify;

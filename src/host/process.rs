@@ -118,6 +118,11 @@ pub fn boot_id() -> io::Result<String> {
 ///
 /// # Errors
 ///
+/// The name of the account that runs this, if it has one.
+pub fn account() -> Option<String> {
+    nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name)
+}
+
 /// What gethostname(2) says.
 pub fn host_name() -> io::Result<String> {
     Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())

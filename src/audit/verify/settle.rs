@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use super::epoch::{EpochState, Hole};
 use super::evidence::{Latest, OPEN, OfStream, is_within};
 use super::lack::Lack;
-use super::{MAX_UNPLACED, Position, Stream, TornTold, Verifier};
+use super::{KnownGenesis, MAX_UNPLACED, Position, Report, Stream, TornTold, Verifier};
 use crate::audit::finding::{Finding, Kind as Finds, Severity, Summary};
 use crate::audit::ledger::{KnownEpoch, KnownStream, Ledger};
 use crate::audit::place::{Located, Place, Wanted};
 use crate::audit::read::{Damage, Record, Why};
 use crate::chain::MAX_SLOTS;
-use crate::control::{GenesisFingerprint, SecretHex};
+use crate::control::SecretHex;
 use crate::record::age::AgeFile;
 use crate::record::open::Whereabouts;
 use crate::record::openpgp::{Malformed, Message};
@@ -51,34 +51,6 @@ impl MayBeUnused {
         }
         true
     }
-}
-
-/// What verification came to.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Everything there is to say, in the order of the input.
-    pub findings: Vec<Finding>,
-    /// The same in numbers.
-    pub summary: Summary,
-    /// The streams with records in place.
-    pub streams: Vec<KnownGenesis>,
-    /// What the next verification should know.
-    pub ledger: Ledger,
-}
-
-/// One stream, to be told to people.
-#[derive(Clone, Debug)]
-pub struct KnownGenesis {
-    /// Its genesis fingerprint.
-    pub genesis: GenesisFingerprint,
-    /// Its host.
-    pub host: String,
-    /// Its log.
-    pub log: String,
-    /// When it began.
-    pub began: Timestamp,
-    /// Whether something trusted vouches for it.
-    pub anchored: bool,
 }
 
 impl Verifier {
@@ -568,7 +540,9 @@ impl Verifier {
         let stream = &self.streams[number];
         let same_log =
             |other: &Stream| (&other.host, &other.log) == (&stream.host, &stream.log) && other.genesis != stream.genesis;
-        let earlier = |other: &Stream| other.state && (other.anchored || other.began < stream.began);
+        // Who goes back to this one is no other that was there.
+        let goes_back = |other: &Stream| stream.genesis.is_some_and(|genesis| self.goes_back(other, genesis));
+        let earlier = |other: &Stream| other.state && (other.began < stream.began || other.anchored && !goes_back(other));
         let names_one = stream.follows.as_ref().is_some_and(|follows| self.by_genesis.contains_key(&follows.genesis));
         stream.state && !names_one && self.streams.iter().any(|other| same_log(other) && earlier(other))
     }
@@ -596,13 +570,15 @@ impl Verifier {
         let streams = present
             .iter()
             .filter_map(|&number| {
-                let Stream { genesis, host, log, began, anchored, .. } = &self.streams[number];
+                let Stream { genesis, host, log, began, newest, anchored, by_files, .. } = &self.streams[number];
                 Some(KnownGenesis {
                     genesis: (*genesis)?,
                     host: host.clone(),
                     log: log.clone(),
                     began: *began,
+                    newest: *newest,
                     anchored: *anchored,
+                    by_files: *anchored && *by_files,
                 })
             })
             .collect();

@@ -10,13 +10,13 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::PROGRAM;
-use super::input::{InputArgs, Keys, TrustArgs};
+use super::input::{InputArgs, Keys};
 use super::terminal::escape;
 use crate::audit::files::Files;
 use crate::audit::finding::{Kind, Severity};
 use crate::audit::read::{Damage, Opener};
 use crate::audit::session::{self, End, Line, ReadError, Reader, Stop};
-use crate::audit::verify::{Report, Trust, Verifier};
+use crate::audit::verify::{Report, Verifier};
 use crate::cli::{TROUBLE, Trouble, tell};
 
 /// Files, keys and trust of a command.
@@ -87,16 +87,6 @@ impl Evidence {
         }
         let status = self.keys.status(all_is_well && self.files.skipped.is_empty());
         if self.incomplete { ExitCode::from(TROUBLE) } else { status }
-    }
-}
-
-impl TrustArgs {
-    /// A verifier, and whether it believes anything but the files themselves.
-    pub fn verifier(&self, asked: impl FnOnce(&mut Trust)) -> Result<(Verifier, bool), Trouble> {
-        let mut trust = self.trust()?;
-        asked(&mut trust);
-        let has_root = trust.has_root() || trust.first;
-        Ok((Verifier::new(trust), has_root))
     }
 }
 

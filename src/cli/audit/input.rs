@@ -10,6 +10,7 @@ use super::terminal::escape;
 use super::{PROGRAM, passphrase_source};
 use crate::audit::files::{self, ExpandError, Files};
 use crate::audit::ledger::Ledger;
+use crate::audit::ledger::desk::Head;
 use crate::audit::verify::Trust;
 use crate::cli::{TROUBLE, Trouble, tell};
 use crate::control::GenesisFingerprint;
@@ -42,16 +43,28 @@ pub struct InputArgs {
     passphrase_fd: Option<u32>,
 }
 
-/// Where trust starts.
+/// Where trust starts, and where it is remembered.
 #[derive(Args, Debug)]
 pub struct TrustArgs {
     /// Genesis fingerprint from paper: sixteen groups of four hexadecimal digits; may be repeated
     #[arg(long, value_name = "FINGERPRINT")]
     genesis: Vec<GenesisFingerprint>,
 
-    /// File that remembers what was verified before; it is made by the first verification that trusts a stream
+    /// File with genesis fingerprints, one a line; what follows # is not read
+    #[arg(long, value_name = "FILE")]
+    genesis_file: Vec<PathBuf>,
+
+    /// File that remembers what was verified before, and who has used sealed logs; it is made where there is none
     #[arg(long, value_name = "LEDGER")]
     pub ledger: Option<PathBuf>,
+
+    /// Head that the last use of the ledger gave, from paper: five groups of four hexadecimal digits
+    #[arg(long, value_name = "HEAD", requires = "ledger")]
+    pub ledger_head: Option<Head>,
+
+    /// Who uses the logs, for the ledger; the account's name by default
+    #[arg(long, value_name = "NAME")]
+    pub auditor: Option<String>,
 
     /// Trust the genesis records that the files bring themselves
     #[arg(long)]
@@ -140,24 +153,26 @@ impl Keys {
 }
 
 impl TrustArgs {
-    /// What is believed.
-    pub fn trust(&self) -> Result<Trust, Trouble> {
-        let ledger = match &self.ledger {
-            None => None,
-            Some(path) => Ledger::read(path).map_err(|error| {
-                Trouble::new(
-                    format_args!("cannot use the ledger {}: {error}", path.display()),
-                    "give the ledger of an earlier verification, or a new name",
-                )
-            })?,
-        };
-        Ok(Trust {
-            genesis: self.genesis.clone(),
-            ledger,
-            first: self.trust_first,
-            retention: None,
-            marked_since: None,
-            now: clock::now(),
-        })
+    /// What is believed, with what this ledger knows.
+    pub fn trust(&self, ledger: Option<Ledger>) -> Result<Trust, Trouble> {
+        let mut genesis = self.genesis.clone();
+        for path in &self.genesis_file {
+            genesis.extend(read_fingerprints(path)?);
+        }
+        Ok(Trust { genesis, ledger, first: self.trust_first, retention: None, marked_since: None, now: clock::now() })
     }
+}
+
+fn read_fingerprints(path: &Path) -> Result<Vec<GenesisFingerprint>, Trouble> {
+    let hint = "a line has sixteen groups of four hexadecimal digits";
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Trouble::new(format_args!("cannot read {}: {error}", path.display()), "check the path and its permissions")
+    })?;
+    let lines = text.lines().zip(1..).map(|(line, number)| (line.split('#').next().unwrap_or_default().trim(), number));
+    lines
+        .filter(|(line, _)| !line.is_empty())
+        .map(|(line, number)| {
+            line.parse().map_err(|why| Trouble::new(format_args!("{}, line {number}: {why}", path.display()), hint))
+        })
+        .collect()
 }

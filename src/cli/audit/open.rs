@@ -12,10 +12,11 @@ use clap::Args;
 use super::PROGRAM;
 use super::evidence::{Evidence, stopped, tell_unreadable};
 use super::input::{InputArgs, TrustArgs};
+use super::remembered::Remembered;
 use super::terminal::{Output, escape};
 use crate::audit::read::{Damage, Why};
 use crate::audit::session::{self, End, Line, ReadError, Reader, Stop};
-use crate::audit::verify::Verifier;
+use crate::audit::verify::{Report, Verifier};
 use crate::cli::Outcome;
 
 /// How often growing files are looked at.
@@ -83,17 +84,23 @@ impl Reader for Printer {
 /// Opens files. Exit status 1 where something was not as it was sealed.
 pub fn run(args: &OpenArgs) -> Outcome {
     let mut evidence = Evidence::new(&args.input)?;
-    let (mut verifier, has_root) = args.trust.verifier(|_| ())?;
+    let (remembered, mut verifier) = Remembered::read(&args.trust, |_| ())?;
     let mut printer = Printer { out: Output::new(), all: args.all, follow: args.follow, ends: HashMap::new() };
     let read = evidence.read(&mut verifier, &mut printer, !io::stdout().is_terminal());
     if let Err(stop) = read.and_then(|()| printer.out.flush().map_err(Stop::Reader)) {
         return stopped(stop);
     }
+    let files = evidence.files.files.len();
     if args.follow {
+        // It ends when it is interrupted.
+        let so_far = Report::default();
+        remembered.write("open", "--follow".to_owned(), files, &so_far, None)?;
         return follow(args, &evidence, &mut verifier, &mut printer);
     }
-    let report = verifier.finish();
-    evidence.tell(&report, has_root);
+    let mut report = verifier.finish();
+    remembered.weigh(&mut report);
+    evidence.tell(&report, remembered.has_root);
+    remembered.write("open", String::new(), files, &report, None)?;
     Ok(evidence.status(&report, report.summary.alarms == 0))
 }
 

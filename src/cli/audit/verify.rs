@@ -3,24 +3,29 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use jiff::{SpanRelativeTo, Timestamp};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::evidence::{Evidence, stopped};
 use super::input::{InputArgs, TrustArgs};
+use super::remembered::Remembered;
 use super::terminal::escape;
+use crate::audit::expected::{self, Expected};
 use crate::audit::finding::Severity;
 use crate::audit::session::{Line, Reader};
 use crate::audit::verify::{Report, Trust};
 use crate::cli::{Outcome, Trouble, print};
+use crate::host::clock;
 
 const EXAMPLES: &str = "\
 Examples:
   sealedlog-audit verify /evidence/ --key auditor.key --genesis \"$(cat genesis.txt)\"
-  sealedlog-audit verify /evidence/ --key auditor.key --ledger audits.json --retention 200d
+  sealedlog-audit verify /evidence/ --key auditor.key --genesis-file genesis.txt --ledger audits.json
+  sealedlog-audit verify /evidence/ --key auditor.key --ledger audits.json --retention 200d --expect logs.txt
   sealedlog-audit verify access.log.pgp --key auditor.key --json | jq 'select(.severity == \"alarm\")'";
 
 /// What `verify` was asked for.
@@ -34,23 +39,20 @@ pub struct VerifyArgs {
     trust: TrustArgs,
 
     /// Files older than this may have been removed on purpose: 200d, 12h
-    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    #[arg(long, value_name = "AGE", value_parser = crate::audit::age)]
     retention: Option<Duration>,
 
     /// Every log must have a mark at or after this time (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME")]
     marked_since: Option<Timestamp>,
 
+    /// List of logs that should be there: a line has host, log and, where it is not 3d, the longest silence; may be repeated
+    #[arg(long, value_name = "FILE")]
+    expect: Vec<PathBuf>,
+
     /// One JSON object a line
     #[arg(long)]
     json: bool,
-}
-
-fn parse_age(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text} is no length of time; write for instance 200d or 12h");
-    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
-    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-    Duration::try_from(length).map_err(|_| wrong())
 }
 
 /// Wants nothing but the verdict.
@@ -66,22 +68,30 @@ impl Reader for Silent {
 pub fn run(args: &VerifyArgs) -> Outcome {
     let mut evidence = Evidence::new(&args.input)?;
     let asked = |trust: &mut Trust| (trust.retention, trust.marked_since) = (args.retention, args.marked_since);
-    let (mut verifier, _) = args.trust.verifier(asked)?;
+    let (remembered, mut verifier) = Remembered::read(&args.trust, asked)?;
+    let expected = args.expect.iter().map(|path| read_list(path)).collect::<Result<Vec<_>, _>>()?.concat();
     if let Err(stop) = evidence.read(&mut verifier, &mut Silent, true) {
         return stopped(stop);
     }
     let mut report = verifier.finish();
     evidence.tell_skipped();
-    if let Some(path) = &args.trust.ledger {
-        report.ledger.write(path).map_err(|error| {
-            Trouble::new(
-                format_args!("cannot write the ledger {}: {error}", path.display()),
-                "check the folder and its permissions",
-            )
-        })?;
+    let learned = std::mem::take(&mut report.ledger);
+    for finding in expected::missing(&expected, &report.streams, &args.input.inputs, clock::now()) {
+        report.add(finding);
     }
+    remembered.weigh(&mut report);
+    remembered.write("verify", String::new(), evidence.files.files.len(), &report, Some(learned))?;
     print(if args.json { as_json(&report) } else { as_text(&report) })?;
     Ok(evidence.status(&report, report.findings.is_empty()))
+}
+
+fn read_list(path: &Path) -> Result<Vec<Expected>, Trouble> {
+    expected::read(path).map_err(|error| {
+        Trouble::new(
+            format_args!("cannot use the list {}: {error}", path.display()),
+            "a line has host, log and longest silence, as in: www1 apache2/access.log 2d",
+        )
+    })
 }
 
 fn as_json(report: &Report) -> String {
@@ -100,7 +110,11 @@ fn as_text(report: &Report) -> String {
         let _ = writeln!(text, "{severity}: {}", escape(finding.to_string().as_bytes()));
     }
     for stream in &report.streams {
-        let trusted = if stream.anchored { "trusted" } else { "not trusted" };
+        let trusted = match (stream.anchored, stream.by_files) {
+            (true, true) => "trusted only as its own files say so (--trust-first)",
+            (true, false) => "trusted",
+            (false, _) => "not trusted",
+        };
         let (log, host) = (escape(stream.log.as_bytes()), escape(stream.host.as_bytes()));
         let _ = writeln!(text, "stream of {log} on {host} since {:.0}, {trusted}\n    genesis {}", stream.began, stream.genesis);
     }
