@@ -5,6 +5,7 @@
 
 pub mod claim;
 pub mod digest;
+pub mod escape;
 pub mod event;
 pub mod expected;
 pub mod files;

@@ -164,6 +164,10 @@ impl fmt::Display for Severity {
     }
 }
 
+/// The fields that every format may have. They come first.
+const OWN: [Field; 7] =
+    [Field::Time, Field::Message, Field::HostName, Field::ProcessName, Field::ProcessId, Field::LogLevel, Field::Dataset];
+
 /// What a line says. Text that is not UTF-8 has U+FFFD for what is wrong with it; the message is bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
@@ -197,21 +201,28 @@ impl<'a> Event<'a> {
 
     /// The values of one field: none, one, or more.
     pub fn values(&self, field: Field) -> impl Iterator<Item = Value<'_>> {
-        self.entries().filter(move |entry| entry.0 == field).map(|(_, value)| value)
+        let others = self.fields.iter().filter(move |entry| entry.0 == field).map(|(_, value)| value.borrowed());
+        self.own(field).into_iter().chain(others)
     }
 
     fn entries(&self) -> impl Iterator<Item = (Field, Value<'_>)> {
-        let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
-        let own = [
-            self.time.map(|time| (Field::Time, Value::Time(time))),
-            Some((Field::Message, Value::Text(scan::text(self.message)))),
-            self.host.as_deref().map(|host| (Field::HostName, Value::Text(Cow::Borrowed(host)))),
-            self.program.as_deref().map(|program| (Field::ProcessName, Value::Text(Cow::Borrowed(program)))),
-            self.pid.map(|pid| (Field::ProcessId, Value::Number(pid.into()))),
-            self.severity.map(|severity| (Field::LogLevel, text(severity.name()))),
-            Some((Field::Dataset, text(self.format.name()))),
-        ];
-        own.into_iter().flatten().chain(self.fields.iter().map(|(field, value)| (field, value.borrowed())))
+        let own = OWN.into_iter().filter_map(|field| Some((field, self.own(field)?)));
+        own.chain(self.fields.iter().map(|(field, value)| (field, value.borrowed())))
+    }
+
+    /// The value of a field of [`OWN`].
+    fn own(&self, field: Field) -> Option<Value<'_>> {
+        let text = |text| Value::Text(Cow::Borrowed(text));
+        match field {
+            Field::Time => self.time.map(Value::Time),
+            Field::Message => Some(Value::Text(scan::text(self.message))),
+            Field::HostName => self.host.as_deref().map(text),
+            Field::ProcessName => self.program.as_deref().map(text),
+            Field::ProcessId => self.pid.map(|pid| Value::Number(pid.into())),
+            Field::LogLevel => self.severity.map(|severity| text(severity.name())),
+            Field::Dataset => Some(text(self.format.name())),
+            _ => None,
+        }
     }
 
     fn put(&mut self, field: Field, value: impl Into<Value<'a>>) {

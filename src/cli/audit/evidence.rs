@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::PROGRAM;
 use super::input::{InputArgs, Keys};
-use super::terminal::escape;
+use crate::audit::escape::escape;
 use crate::audit::files::Files;
 use crate::audit::finding::{Kind, Severity};
 use crate::audit::read::{Damage, Opener};

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
 
-use super::terminal::escape;
 use super::{PROGRAM, passphrase_source};
+use crate::audit::escape::escape;
 use crate::audit::files::{self, ExpandError, Files};
 use crate::audit::ledger::Ledger;
 use crate::audit::ledger::desk::Head;

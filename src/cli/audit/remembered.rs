@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::PROGRAM;
 use super::input::TrustArgs;
-use super::terminal::escape;
+use crate::audit::escape::escape;
 use crate::audit::finding::{Finding, Kind};
 use crate::audit::ledger::desk::{Desk, Head, Standing};
 use crate::audit::ledger::{Audit, Ledger, LedgerError};

@@ -1,8 +1,9 @@
 //! Output that may be a terminal: lines out of logs are whatever an enemy wrote into them.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, StdoutLock, Write};
+
+use crate::audit::escape::escape;
 
 /// Standard output, escaped where a person looks at it, byte for byte everywhere else.
 pub struct Output {
@@ -26,44 +27,5 @@ impl Output {
     /// Brings everything out.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
-    }
-}
-
-/// Shows what could move a cursor, hide text or turn its direction: control characters (but newline and tab), bidirectional
-/// and invisible ones, tags, and bytes that are no UTF-8.
-pub fn escape(bytes: &[u8]) -> String {
-    let mut shown = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\n' | '\t' => shown.push(c),
-                c if c.is_control() || is_invisible(c) => {
-                    let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
-                }
-                c => shown.push(c),
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(shown, "\\x{byte:02x}");
-        }
-    }
-    shown
-}
-
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_that_moves_or_hides_gets_through() {
-        assert_eq!(escape(b"a\tb\n"), "a\tb\n");
-        assert_eq!(escape("gr\u{fc}n".as_bytes()), "gr\u{fc}n");
-        assert_eq!(escape(b"\x1b[2J\x07\r"), "\\u{1b}[2J\\u{7}\\u{d}");
-        assert_eq!(escape("\u{9b}1m\u{202e}x\u{200b}".as_bytes()), "\\u{9b}1m\\u{202e}x\\u{200b}");
-        assert_eq!(escape(b"\xff\xc3"), "\\xff\\xc3");
     }
 }

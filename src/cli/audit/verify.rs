@@ -13,7 +13,7 @@ use serde_json::json;
 use super::evidence::{Evidence, stopped};
 use super::input::{InputArgs, TrustArgs};
 use super::remembered::Remembered;
-use super::terminal::escape;
+use crate::audit::escape::escape;
 use crate::audit::expected::{self, Expected};
 use crate::audit::finding::Severity;
 use crate::audit::session::{Line, Reader};
