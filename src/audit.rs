@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod place;
 pub mod pool;
 pub mod read;
+pub mod rules;
 pub mod scan;
 pub mod session;
 pub mod spill;
