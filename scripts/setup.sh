@@ -56,6 +56,8 @@ prog valgrind valgrind       # counts the instructions of the record path
 prog taskset util-linux
 prog node nodejs
 prog npm npm
+prog chromium chromium      # the report is read in a browser
+prog pdftotext poppler-utils # and as it would be printed
 
 if [ ${#missing[@]} -gt 0 ]; then
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

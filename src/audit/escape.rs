@@ -11,7 +11,7 @@ pub fn escape(bytes: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 '\n' | '\t' => shown.push(c),
-                c if c.is_control() || is_invisible(c) => {
+                c if is_shown_as_number(c) => {
                     let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
                 }
                 c => shown.push(c),
@@ -24,8 +24,10 @@ pub fn escape(bytes: &[u8]) -> String {
     shown
 }
 
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+/// Whether a character could move a cursor, hide text or turn its direction. Newline and tab are among them.
+pub fn is_shown_as_number(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use super::escape::escape;
 use crate::control::StreamId;
 
 /// How bad a finding is.
@@ -109,7 +110,7 @@ pub struct Finding {
     /// How bad.
     pub severity: Severity,
     /// The file.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "file_name")]
     pub file: Option<PathBuf>,
     /// Where in it, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +132,17 @@ pub struct Finding {
     pub count: Option<u64>,
     /// The same in a sentence.
     pub message: String,
+}
+
+/// JSON has no words for a name that is not UTF-8: it is shown as people see it.
+fn file_name<S: Serializer>(file: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    match file {
+        Some(file) => match file.to_str() {
+            Some(name) => serializer.serialize_str(name),
+            None => serializer.serialize_str(&escape(file.as_os_str().as_encoded_bytes())),
+        },
+        None => serializer.serialize_none(),
+    }
 }
 
 impl Finding {

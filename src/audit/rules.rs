@@ -10,7 +10,7 @@ mod condition;
 pub mod engine;
 pub mod rule;
 mod selection;
-mod source;
+pub mod source;
 #[cfg(test)]
 mod tests;
 pub mod window;

@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::read::{Damage, Found, Opener, Record, RecordReader};
 use super::verify::{LogName, Verdict, Verifier};
 use crate::chain::Kind;
-use crate::control::{Control, Event, GenesisFingerprint, StreamId};
+use crate::control::{Control, Event, GenesisFingerprint, StreamId, WriterId};
 
 /// So much of a file is looked at to see where it belongs, in bytes.
 const HEAD: u64 = 256 * 1024;
@@ -174,6 +174,8 @@ pub struct Line<'a> {
     pub sealed: Option<u32>,
     /// Where it stands and whose it is; `None` where it is not in its place.
     pub place: Option<(Place, LogName<'a>)>,
+    /// Who wrote it, where that is known: a line without a final newline goes on in the next of the same writer.
+    pub writer: Option<WriterId>,
 }
 
 /// What a reading is told while it goes on.
@@ -304,9 +306,10 @@ fn take(record: &Record, verifier: &mut Verifier, reader: &mut impl Reader) -> i
     match verifier.record(record) {
         Verdict::InPlace(Kind::Control, _) => {}
         Verdict::InPlace(Kind::Line, place) => {
-            reader.line(&Line { body, sealed, place: Some((place, verifier.log_of(place.stream))) })?;
+            let writer = verifier.writer_of(place);
+            reader.line(&Line { body, sealed, place: Some((place, verifier.log_of(place.stream))), writer })?;
         }
-        Verdict::Elsewhere => reader.line(&Line { body, sealed, place: None })?,
+        Verdict::Elsewhere => reader.line(&Line { body, sealed, place: None, writer: None })?,
         Verdict::Pending(place) => verifier.hold(place, sealed, body.to_vec()),
     }
     release(verifier, false, reader)
@@ -316,6 +319,6 @@ fn take(record: &Record, verifier: &mut Verifier, reader: &mut impl Reader) -> i
 pub fn release(verifier: &mut Verifier, all: bool, reader: &mut impl Reader) -> io::Result<()> {
     verifier.release(all).iter().try_for_each(|held| {
         let place = held.in_place.then(|| (held.place, verifier.log_of(held.place.stream)));
-        reader.line(&Line { body: &held.body, sealed: held.sealed, place })
+        reader.line(&Line { body: &held.body, sealed: held.sealed, place, writer: verifier.writer_of(held.place) })
     })
 }

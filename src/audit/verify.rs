@@ -33,7 +33,7 @@ use super::place::{Located, Place, Places};
 use super::read::{Damage, Record};
 use super::spill::Spill;
 use crate::chain::{ChainKey, EpochKey, Kind};
-use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId};
+use crate::control::{Control, Event, Follows, FoundProgress, Genesis, GenesisFingerprint, StreamId, WriterId};
 use crate::record::open::{Opened, Seal};
 
 /// Records without a place are looked at again at the end, as long as their contents take no more than this, in bytes.
@@ -309,6 +309,11 @@ impl Verifier {
     pub fn log_of(&self, stream: usize) -> LogName<'_> {
         let Stream { id, host, log, .. } = &self.streams[stream];
         LogName { stream: *id, host, log }
+    }
+
+    /// Who wrote what is in a place, by the first record of its epoch.
+    pub fn writer_of(&self, place: Place) -> Option<WriterId> {
+        self.streams[place.stream].epochs.get(&place.epoch)?.writer
     }
 
     /// Begins a file; records and damage fed from now on are of it. Its number.

@@ -6,6 +6,7 @@ mod input;
 pub mod keygen;
 pub mod open;
 mod remembered;
+pub mod report;
 pub mod split;
 mod terminal;
 pub mod verify;
@@ -35,6 +36,8 @@ enum Command {
     Open(open::OpenArgs),
     /// Say whether sealed files are what was sealed, and what is not
     Verify(verify::VerifyArgs),
+    /// Write what sealed logs say, and whether they are what was sealed, into a file to read
+    Report(report::ReportArgs),
     /// Write each record to a file of its own, for stock tools; needs no key
     Split(split::SplitArgs),
 }
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Keygen(args) => keygen::run(&args),
         Command::Open(args) => open::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Split(args) => split::run(&args),
     };
     report(PROGRAM, outcome)

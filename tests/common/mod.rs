@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apache;
+pub mod browser;
 pub mod disk;
 #[cfg(feature = "audit")]
 pub mod faults;
@@ -16,6 +17,8 @@ pub mod measure;
 pub mod memory;
 pub mod page;
 pub mod postfix;
+#[cfg(feature = "audit")]
+pub mod scene;
 #[cfg(feature = "audit")]
 pub mod sealed;
 #[cfg(feature = "audit")]

@@ -26,13 +26,15 @@ pub struct Evidence {
     keys: Keys,
     /// The secret keys opened nothing, or files could not be read.
     incomplete: bool,
+    unreadable: Vec<String>,
 }
 
 impl Evidence {
     /// Finds the files and reads the keys. An error where none is left of either.
     pub fn new(input: &InputArgs) -> Result<Self, Trouble> {
         let files = input.files()?;
-        Ok(Self { incomplete: !files.errors.is_empty(), files, keys: input.keys()? })
+        let unreadable: Vec<_> = files.errors.iter().map(ToString::to_string).collect();
+        Ok(Self { incomplete: !unreadable.is_empty(), unreadable, files, keys: input.keys()? })
     }
 
     /// What opens records.
@@ -49,7 +51,13 @@ impl Evidence {
             tell_unreadable(error);
         }
         self.incomplete |= !unreadable.is_empty();
+        self.unreadable.extend(unreadable.iter().map(ToString::to_string));
         Ok(())
+    }
+
+    /// What could not be read, and why. It was told.
+    pub fn unreadable(&self) -> &[String] {
+        &self.unreadable
     }
 
     /// Tells on standard error what there is to say of the files.
