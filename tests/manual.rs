@@ -55,6 +55,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("sealedlog-audit-keygen", &[include_str!("manual/audit-keygen.man")]),
     ("sealedlog-audit-open", &[include_str!("manual/audit-open.man")]),
     ("sealedlog-audit-verify", &[include_str!("manual/audit-verify.man")]),
+    ("sealedlog-audit-report", &[include_str!("manual/audit-report.man")]),
     ("sealedlog-audit-split", &[include_str!("manual/audit-split.man")]),
 ];
 

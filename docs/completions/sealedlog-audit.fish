@@ -29,6 +29,7 @@ complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -s V -l ve
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "keygen" -d 'Make a key pair: a public half to seal to, a secret half to keep'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "open" -d 'Print the lines of sealed files, and tell what is not as it was sealed'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "verify" -d 'Say whether sealed files are what was sealed, and what is not'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "report" -d 'Write what sealed logs say, and whether they are what was sealed, into a file to read'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_needs_command" -f -a "split" -d 'Write each record to a file of its own, for stock tools; needs no key'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l name -d 'Name in the OpenPGP certificate, for people' -r
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand keygen" -l expires -d 'After what time the certificate is no longer sealed to, as in 3y or 18mo; never, by default' -r
@@ -71,5 +72,24 @@ complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" 
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l trust-first -d 'Trust the genesis records that the files bring themselves'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -l json -d 'One JSON object a line'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand verify" -s h -l help -d 'Print help'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -s k -l key -d 'Secret key that opens them: OpenPGP, age or SSH; may be repeated' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l share -d 'Share of a secret key that opens them; repeated for as many as are needed' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l passphrase-fd -d 'Read the passphrases of secret keys from this file descriptor, one a line, instead of asking on the terminal' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l genesis -d 'Genesis fingerprint from paper: sixteen groups of four hexadecimal digits; may be repeated' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l ledger -d 'File that remembers what was verified before; it is made by the first verification that trusts a stream' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -s o -l output -d 'File to write, whole or not at all, for your eyes only; without it the report goes to standard output' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l format -d 'Form of the report' -r -f -a "html\t'One file for a browser, that needs no network'
+text\t'80 columns, for a terminal or paper'
+json\t'The same for programs'"
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l auditor -d 'Who audits, for the report\'s head; without it, who is logged in' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l title -d 'What stands above the report' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l rules -d 'Rules of your own, in Sigma\'s form, in a file or the *.yml of a folder; may be repeated' -r -F
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l time-zone -d 'Zone of time stamps that name none: UTC, Europe/Vienna' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l retention -d 'Files older than this may have been removed on purpose: 200d, 12h' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l marked-since -d 'Every log must have a mark at or after this time (2026-01-31T12:00:00Z)' -r
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l gpg-agent -d 'Use the secret keys that gpg-agent has, on OpenPGP cards too; it asks for passphrase or PIN itself'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l trust-first -d 'Trust the genesis records that the files bring themselves'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -l force -d 'Write over the file of --output'
+complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand split" -s o -l output -d 'Folder for the records, numbered in order; it is made where it is missing, files in it are never overwritten' -r -F
 complete -c sealedlog-audit -n "__fish_sealedlog_audit_using_subcommand split" -s h -l help -d 'Print help'
