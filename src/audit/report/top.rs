@@ -100,8 +100,13 @@ impl Top {
         let mut counts: Vec<u64> = self.rows.values().map(|row| row.count).collect();
         let (_, &mut limit, _) = counts.select_nth_unstable(KEPT);
         let before = self.rows.len();
-        // All that have as few as the one in the middle, so that something goes in any case.
-        self.rows.retain(|_, row| row.count > limit);
+        let mut room = KEPT - self.rows.values().filter(|row| row.count > limit).count();
+        // Of those that have as many as the one in the middle some stay, whichever.
+        self.rows.retain(|_, row| {
+            let stays = row.count > limit || row.count == limit && room > 0;
+            room -= usize::from(stays && row.count == limit);
+            stays
+        });
         // What is given up may come again: its count then begins anew.
         self.lacking += limit;
         self.given_up += (before - self.rows.len()) as u64;
