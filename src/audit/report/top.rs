@@ -13,7 +13,7 @@ use super::time::Moment;
 /// So many rows are kept; up to twice as many for a while.
 const KEPT: usize = 2000;
 /// So many rows are told.
-const TOLD: usize = 40;
+const TOLD: usize = 100;
 /// No cell is longer, in bytes.
 const MAX_CELL: usize = 200;
 /// Stands between the cells of a row.
@@ -161,7 +161,7 @@ mod tests {
             }
         }
         let table = top.table("t", "T", &["a", "b"]);
-        assert_eq!((table.rows[0].count, table.lacking, table.more), (500, 0, 460));
+        assert_eq!((table.rows[0].count, table.lacking, table.more), (500, 0, 400));
         assert!(table.rows[0].cells[0].len() <= MAX_CELL + '…'.len_utf8());
     }
 }
