@@ -19,6 +19,7 @@ prog() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || missing+=("$
 
 prog dpkg-query dpkg
 lib libssl-dev           # OpenSSL, the cryptography below sequoia-openpgp
+lib libsqlite3-dev       # tables that are exported
 lib libclang-dev         # its bindings are generated at build time
 lib libc6-dev
 prog cc gcc
@@ -37,6 +38,12 @@ prog ssh-keygen openssh-client
 prog rsync rsync         # sealed files are pulled with it; brings rrsync
 lib python3              # rrsync is written in it
 prog cmp diffutils
+prog script bsdutils     # a terminal for a program under test
+prog jq jq               # these read what search and export print
+prog goaccess goaccess
+prog lnav lnav
+prog sqlite3 sqlite3
+lib python3-pip          # brings DuckDB
 prog strace strace
 prog gdb gdb             # what a filter can still do is asked from inside of it
 prog prlimit util-linux
@@ -116,4 +123,16 @@ if [ ! "$interop/node_modules/.package-lock.json" -nt "$interop/package-lock.jso
     (cd "$interop" && npm ci --loglevel=error) || fail "npm ci failed in $interop"
     # npm keeps the time of an unpacked tree that it finds complete; the comparison above needs a new one.
     touch "$interop/node_modules/.package-lock.json"
+fi
+
+# DuckDB, which Debian does not have: reads what is exported.
+duckdb=1.4.5
+if [ ! -d "target/duckdb/duckdb-$duckdb.dist-info" ]; then
+    echo "setup: installing DuckDB $duckdb into target/duckdb"
+    mkdir -p target
+    work=$(mktemp -d "$PWD/target/.duckdb.XXXXXX")
+    pip=(python3 -m pip --disable-pip-version-check install --quiet --no-deps --only-binary :all: --root-user-action ignore)
+    "${pip[@]}" --target "$work" "duckdb==$duckdb" || { rm -rf "$work"; fail "pip could not install DuckDB $duckdb"; }
+    rm -rf target/duckdb
+    mv "$work" target/duckdb
 fi

@@ -1,4 +1,4 @@
-//! What an auditor does with copied files: read, open, verify. Library first; the commands are in `cli::audit`.
+//! What an auditor does with copied files: read, open, verify, search, export. Library first; the commands are in `cli::audit`.
 //!
 //! Promises: hostile files cost time and memory in proportion to their bytes, and never a panic.
 #![forbid(unsafe_code)]
@@ -8,17 +8,23 @@ pub mod digest;
 pub mod escape;
 pub mod event;
 pub mod expected;
+pub mod export;
 pub mod files;
 pub mod finding;
 pub mod hashes;
 pub mod heads;
 pub mod ledger;
+pub mod lines;
+pub mod merge;
 pub mod place;
 pub mod pool;
 pub mod read;
 pub mod report;
+pub mod row;
 pub mod rules;
 pub mod scan;
+pub mod search;
+pub mod select;
 pub mod session;
 pub mod spill;
 pub mod split;

@@ -56,7 +56,10 @@ fn log(count: usize, segments: usize, writers: usize) -> (Place, PathBuf) {
 fn audit(command: &str, folder: &Path) -> Measured {
     // What it prints goes nowhere.
     let mut program = Command::new("sh");
-    program.args(["-c", "exec \"$0\" \"$@\" >/dev/null", env!("CARGO_BIN_EXE_sealedlog-audit"), command]).stdout(Stdio::null());
+    program
+        .args(["-c", "exec \"$0\" \"$@\" >/dev/null", env!("CARGO_BIN_EXE_sealedlog-audit")])
+        .args(command.split(' '))
+        .stdout(Stdio::null());
     program.arg(folder).arg("--key").arg(&keys::sequoia_v6().secret).arg("--trust-first");
     let run = measure(&program);
     assert!(run.status.success(), "{run:?}");
@@ -66,7 +69,7 @@ fn audit(command: &str, folder: &Path) -> Measured {
 #[track_caller]
 fn assert_flat(segments: usize, writers: usize) {
     let ((_one, short), (_other, long)) = (log(most() / 2, segments, writers), log(most(), segments, writers));
-    for command in ["open", "verify"] {
+    for command in ["open", "verify", "search -e curl -C 2", "export --format ndjson"] {
         let (half, mut whole) = (audit(command, &short), audit(command, &long));
         // Chance does not strike each time.
         for _ in 0..2 {

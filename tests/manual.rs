@@ -56,6 +56,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("sealedlog-audit-open", &[include_str!("manual/audit-open.man")]),
     ("sealedlog-audit-verify", &[include_str!("manual/audit-verify.man")]),
     ("sealedlog-audit-report", &[include_str!("manual/audit-report.man")]),
+    ("sealedlog-audit-export", &[include_str!("manual/audit-export.man")]),
+    ("sealedlog-audit-search", &[include_str!("manual/audit-search.man")]),
     ("sealedlog-audit-split", &[include_str!("manual/audit-split.man")]),
 ];
 

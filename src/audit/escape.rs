@@ -24,6 +24,11 @@ pub fn escape(bytes: &[u8]) -> String {
     shown
 }
 
+/// The same of a name that stands in a line with others: newline and tab, too.
+pub fn escape_name(name: &str) -> String {
+    escape(name.as_bytes()).replace('\n', "\\u{a}").replace('\t', "\\u{9}")
+}
+
 /// Whether a character could move a cursor, hide text or turn its direction. Newline and tab are among them.
 pub fn is_shown_as_number(c: char) -> bool {
     c.is_control()
@@ -41,5 +46,6 @@ mod tests {
         assert_eq!(escape(b"\x1b[2J\x07\r"), "\\u{1b}[2J\\u{7}\\u{d}");
         assert_eq!(escape("\u{9b}1m\u{202e}x\u{200b}".as_bytes()), "\\u{9b}1m\\u{202e}x\\u{200b}");
         assert_eq!(escape(b"\xff\xc3"), "\\xff\\xc3");
+        assert_eq!(escape_name("a\tb\n\x07"), "a\\u{9}b\\u{a}\\u{7}");
     }
 }

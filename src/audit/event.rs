@@ -205,7 +205,7 @@ impl<'a> Event<'a> {
         self.own(field).into_iter().chain(others)
     }
 
-    fn entries(&self) -> impl Iterator<Item = (Field, Value<'_>)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Field, Value<'_>)> {
         let own = OWN.into_iter().filter_map(|field| Some((field, self.own(field)?)));
         own.chain(self.fields.iter().map(|(field, value)| (field, value.borrowed())))
     }

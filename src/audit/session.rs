@@ -174,14 +174,31 @@ pub struct Line<'a> {
     pub sealed: Option<u32>,
     /// Where it stands and whose it is; `None` where it is not in its place.
     pub place: Option<(Place, LogName<'a>)>,
-    /// Who wrote it, where that is known: a line without a final newline goes on in the next of the same writer.
+    /// The writer of its epoch, where it is in its place and that is known.
     pub writer: Option<WriterId>,
+    /// When its epoch was claimed; the same.
+    pub claimed: Option<Timestamp>,
+}
+
+impl<'a> Line<'a> {
+    fn new(body: &'a [u8], sealed: Option<u32>, place: Option<Place>, verifier: &'a Verifier) -> Self {
+        let (writer, claimed) = place.map_or((None, None), |place| verifier.claim_of(place));
+        Self { body, sealed, place: place.map(|place| (place, verifier.log_of(place.stream))), writer, claimed }
+    }
 }
 
 /// What a reading is told while it goes on.
 pub trait Reader {
+    /// The files are in order, and what they begin with is known.
+    fn begin(&mut self, _verifier: &Verifier) {}
+
     /// A line.
     fn line(&mut self, line: &Line<'_>) -> io::Result<()>;
+
+    /// A record in this place, a `close` or a `gap` of this writer, ends the line that the writer had begun, if it had begun one.
+    fn line_ends(&mut self, _place: Place, _writer: WriterId) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Bytes that are no record.
     fn damage(&mut self, _path: &Path, _damage: &Damage) {}
@@ -210,7 +227,9 @@ pub fn read(
     reader: &mut impl Reader,
 ) -> Result<Vec<ReadError>, Stop> {
     let mut unreadable = Vec::new();
-    for path in order(files, opener, verifier) {
+    let ordered = order(files, opener, verifier);
+    reader.begin(verifier);
+    for path in ordered {
         match read_on(&path, None, opener, verifier, reader)? {
             Ok(end) => reader.end(&path, end),
             Err(source) => unreadable.push(ReadError { path, source }),
@@ -304,12 +323,13 @@ fn read_open(
 fn take(record: &Record, verifier: &mut Verifier, reader: &mut impl Reader) -> io::Result<()> {
     let (body, sealed) = (&record.opened.body, record.opened.date);
     match verifier.record(record) {
-        Verdict::InPlace(Kind::Control, _) => {}
-        Verdict::InPlace(Kind::Line, place) => {
-            let writer = verifier.writer_of(place);
-            reader.line(&Line { body, sealed, place: Some((place, verifier.log_of(place.stream))), writer })?;
+        Verdict::InPlace(Kind::Control, place) => {
+            if let Some(Control { writer, event: Event::Close(_) | Event::Gap(_), .. }) = Control::parse(body) {
+                reader.line_ends(place, writer)?;
+            }
         }
-        Verdict::Elsewhere => reader.line(&Line { body, sealed, place: None, writer: None })?,
+        Verdict::InPlace(Kind::Line, place) => reader.line(&Line::new(body, sealed, Some(place), verifier))?,
+        Verdict::Elsewhere => reader.line(&Line::new(body, sealed, None, verifier))?,
         Verdict::Pending(place) => verifier.hold(place, sealed, body.to_vec()),
     }
     release(verifier, false, reader)
@@ -317,8 +337,8 @@ fn take(record: &Record, verifier: &mut Verifier, reader: &mut impl Reader) -> i
 
 /// Hands out lines that waited for a word on their stream; with `all` those for which none came, too.
 pub fn release(verifier: &mut Verifier, all: bool, reader: &mut impl Reader) -> io::Result<()> {
-    verifier.release(all).iter().try_for_each(|held| {
-        let place = held.in_place.then(|| (held.place, verifier.log_of(held.place.stream)));
-        reader.line(&Line { body: &held.body, sealed: held.sealed, place, writer: verifier.writer_of(held.place) })
-    })
+    verifier
+        .release(all)
+        .iter()
+        .try_for_each(|held| reader.line(&Line::new(&held.body, held.sealed, held.in_place.then_some(held.place), verifier)))
 }

@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::OFlag;
 
@@ -31,7 +31,7 @@ impl Spill {
     /// Puts digests away, with room for `room` of them. `None` where that cannot be done.
     pub fn put(&mut self, digests: &[u64], room: usize) -> Option<Away> {
         if self.file.is_none() && !self.failed {
-            self.file = [PathBuf::from(FOLDER), std::env::temp_dir()].iter().find_map(|folder| nameless(folder).ok());
+            self.file = nameless().ok();
             self.failed = self.file.is_none();
         }
         let file = self.file.as_ref().filter(|_| !self.failed)?;
@@ -71,7 +71,12 @@ impl Spill {
     }
 }
 
-fn nameless(folder: &Path) -> io::Result<File> {
+/// A file that nobody else can open, gone with the program.
+pub(super) fn nameless() -> io::Result<File> {
+    nameless_in(Path::new(FOLDER)).or_else(|_| nameless_in(&std::env::temp_dir()))
+}
+
+fn nameless_in(folder: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).mode(0o600).custom_flags(OFlag::O_TMPFILE.bits()).open(folder)
 }
 

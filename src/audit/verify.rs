@@ -311,9 +311,15 @@ impl Verifier {
         LogName { stream: *id, host, log }
     }
 
-    /// Who wrote what is in a place, by the first record of its epoch.
-    pub fn writer_of(&self, place: Place) -> Option<WriterId> {
-        self.streams[place.stream].epochs.get(&place.epoch)?.writer
+    /// What all streams are of that are known by now.
+    pub fn names(&self) -> impl Iterator<Item = LogName<'_>> {
+        (0..self.streams.len()).map(|stream| self.log_of(stream))
+    }
+
+    /// The writer of a place's epoch, and when it claimed it, as far as its records have told by now.
+    pub fn claim_of(&self, place: Place) -> (Option<WriterId>, Option<Timestamp>) {
+        let state = self.streams[place.stream].epochs.get(&place.epoch);
+        state.map_or((None, None), |state| (state.writer, state.claimed))
     }
 
     /// Begins a file; records and damage fed from now on are of it. Its number.

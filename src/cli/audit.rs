@@ -2,11 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod evidence;
+pub mod export;
 mod input;
 pub mod keygen;
 pub mod open;
 mod remembered;
 pub mod report;
+pub mod search;
+mod select;
 pub mod split;
 mod terminal;
 pub mod verify;
@@ -20,7 +23,7 @@ use crate::identity::{Descriptor, PassphraseSource, Terminal};
 
 const PROGRAM: &str = "sealedlog-audit";
 
-/// Open and verify sealed logs, on the machine that has the secret key
+/// Open, verify, search and export sealed logs, on the machine that has the secret key
 #[derive(Parser, Debug)]
 #[command(name = PROGRAM, version)]
 pub struct Cli {
@@ -38,6 +41,10 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Write what sealed logs say, and whether they are what was sealed, into a file to read
     Report(report::ReportArgs),
+    /// Print the lines of sealed files that match, of all logs in the order of time
+    Search(search::SearchArgs),
+    /// Write lines as rows of a table: NDJSON, CSV, Parquet, SQLite
+    Export(export::ExportArgs),
     /// Write each record to a file of its own, for stock tools; needs no key
     Split(split::SplitArgs),
 }
@@ -49,6 +56,8 @@ pub fn main() -> ExitCode {
         Command::Open(args) => open::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Search(args) => search::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Split(args) => split::run(&args),
     };
     report(PROGRAM, outcome)

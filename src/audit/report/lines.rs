@@ -112,7 +112,7 @@ mod tests {
             let place = Place { stream: 0, epoch: *epoch, slot: 1 };
             let name = LogName { stream: Hex([0; 16]), host: "h", log: "l" };
             let writer = (*writer > 0).then_some(Hex([*writer; 8]));
-            lines.add(&Line { body, sealed: Some(1), place: Some((place, name)), writer }, &mut give);
+            lines.add(&Line { body, sealed: Some(1), place: Some((place, name)), writer, claimed: None }, &mut give);
         }
         lines.finish(&mut give);
         given

@@ -14,10 +14,13 @@ use super::input::{InputArgs, Keys};
 use crate::audit::escape::escape;
 use crate::audit::files::Files;
 use crate::audit::finding::{Kind, Severity};
+use crate::audit::merge::TemporaryError;
+use crate::audit::place::Place;
 use crate::audit::read::{Damage, Opener};
 use crate::audit::session::{self, End, Line, ReadError, Reader, Stop};
 use crate::audit::verify::{Report, Verifier};
 use crate::cli::{TROUBLE, Trouble, tell};
+use crate::control::WriterId;
 
 /// Files, keys and trust of a command.
 pub struct Evidence {
@@ -103,15 +106,20 @@ pub fn tell_unreadable(error: &ReadError) {
     tell(PROGRAM, &Trouble::new(escape(error.to_string().as_bytes()), "check the path, its permissions and the medium"));
 }
 
+const ROOM: &str = "look at the file systems of /var/tmp and TMPDIR; one of them must have room";
+
 /// What an error is that ends a reading.
 pub fn stopped(stop: Stop) -> Result<ExitCode, Trouble> {
     match stop {
         // A reader that went away ends the program quietly, as it does `cat`.
         Stop::Reader(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Stop::Reader(error) if error.get_ref().is_some_and(|inner| inner.is::<TemporaryError>()) => {
+            Err(Trouble::new(error, ROOM))
+        }
         Stop::Reader(error) => {
             Err(Trouble::new(format_args!("cannot write to standard output: {error}"), "look at where it is redirected to"))
         }
-        Stop::Temporary(_) => Err(Trouble::new(stop, "look at the file system of TMPDIR; it must have room")),
+        Stop::Temporary(_) => Err(Trouble::new(stop, ROOM)),
     }
 }
 
@@ -137,8 +145,16 @@ impl<'r, R: Reader> Watched<'r, R> {
 }
 
 impl<R: Reader> Reader for Watched<'_, R> {
+    fn begin(&mut self, verifier: &Verifier) {
+        self.reader.begin(verifier);
+    }
+
     fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
         self.reader.line(line)
+    }
+
+    fn line_ends(&mut self, place: Place, writer: WriterId) -> io::Result<()> {
+        self.reader.line_ends(place, writer)
     }
 
     fn damage(&mut self, path: &Path, damage: &Damage) {

@@ -24,6 +24,16 @@ impl Output {
         if self.escapes { self.out.write_all(escape(bytes).as_bytes()) } else { self.out.write_all(bytes) }
     }
 
+    /// Writes what is our own: it may well move or colour.
+    pub fn write_own(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+
+    /// Whether a person looks at it.
+    pub fn is_terminal(&self) -> bool {
+        self.escapes
+    }
+
     /// Brings everything out.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
