@@ -104,6 +104,8 @@ pub fn run(args: &ExportArgs) -> Outcome {
     let mut evidence = Evidence::new(&args.input)?;
     let (remembered, mut verifier) = Remembered::read(&args.trust, |_| ())?;
     let trusts = remembered.has_root;
+    // Before there is anything to leave behind, and not while a passphrase is asked for.
+    let stop = interrupts()?;
     let output = args.output.output.as_deref().map(|path| output(path, &args.output).map(|output| (path, output))).transpose()?;
     let target = match &output {
         Some((_, output)) if args.output.partition => Ok(Target::partitioned(output)),
@@ -114,7 +116,6 @@ pub fn run(args: &ExportArgs) -> Outcome {
             Err(error) => return stopped(Stop::Reader(error)),
         },
     }?;
-    let stop = interrupts()?;
     let mut export = Export::new(target, selector, trusts, stop);
     let bar = output.is_some() || !io::stdout().is_terminal();
     let done = match evidence.read(&mut verifier, &mut export, bar) {
