@@ -85,21 +85,26 @@ done
 
 # The syslog daemons, Postfix and the SSH server are unpacked, not installed: installed they would start services, replace the
 # machine's own logging, and rsyslog and syslog-ng exclude each other. The tests run them from there, with folders of their own.
-# unpack NAME PROGRAM PACKAGE: below target/daemons/NAME, with the libraries that are not installed.
-unpack() {
-    local root=target/daemons/$1 work packages
-    [ ! -x "$root/$2" ] || return 0
-    if ! apt-cache show "$3" >/dev/null 2>&1; then
-        [ "$(id -u)" -eq 0 ] || fail "the package lists have no $3" "run as root: apt-get update"
+# download FOLDER PACKAGE: with what it needs and is not installed; the folder is removed where that fails.
+download() {
+    local packages
+    if ! apt-cache show "$2" >/dev/null 2>&1; then
+        [ "$(id -u)" -eq 0 ] || fail "the package lists have no $2" "run as root: apt-get update"
         apt-get update -q || fail "apt-get update failed"
     fi
+    packages=$(apt-get install -s -y --no-install-recommends "$2" 2>/dev/null | sed -n 's/^Inst \([^ ]*\).*/\1/p')
+    # An installed package is none that would be installed, so it is named once more.
+    (cd "$1" && printf '%s\n' "$2" $packages | sort -u | xargs apt-get download -qq -o APT::Sandbox::User=root) ||
+        { rm -rf "$1"; fail "apt-get could not download $2" "as root: apt-get update, then again"; }
+}
+# unpack NAME PROGRAM PACKAGE: below target/daemons/NAME, with the libraries that are not installed.
+unpack() {
+    local root=target/daemons/$1 work
+    [ ! -x "$root/$2" ] || return 0
     echo "setup: unpacking $3 into $root"
-    packages=$(apt-get install -s -y --no-install-recommends "$3" 2>/dev/null | sed -n 's/^Inst \([^ ]*\).*/\1/p')
     mkdir -p target/daemons
     work=$(mktemp -d "$PWD/target/daemons/.$1.XXXXXX")
-    # An installed package is none that would be installed, so it is named once more.
-    (cd "$work" && printf '%s\n' "$3" $packages | sort -u | xargs apt-get download -qq -o APT::Sandbox::User=root) ||
-        { rm -rf "$work"; fail "apt-get could not download $3" "as root: apt-get update, then again"; }
+    download "$work" "$3"
     for package in "$work"/*.deb; do
         dpkg -x "$package" "$work/root" || { rm -rf "$work"; fail "$package could not be unpacked" "is the disk full?"; }
     done
@@ -115,6 +120,14 @@ unpack slog usr/bin/slogencrypt syslog-ng-mod-slog # compared with, in `make ben
 unpack rsyslog usr/sbin/rsyslogd rsyslog
 unpack postfix usr/sbin/postfix postfix
 unpack openssh usr/sbin/sshd openssh-server
+
+# Apache as Debian configures it, for a test that installs packages: installed here it would start a service.
+if [ ! -d target/daemons/apache2 ]; then
+    echo "setup: downloading apache2 into target/daemons/apache2"
+    work=$(mktemp -d "$PWD/target/daemons/.apache2.XXXXXX")
+    download "$work" apache2
+    mv "$work" target/daemons/apache2
+fi
 
 # OpenPGP.js, in the version that the lock file names. npm leaves its own copy of the lock file behind.
 interop=tests/interop

@@ -32,7 +32,7 @@ fn packages() -> TempDir {
     out
 }
 
-/// A system to install in: this one as it is now, and what is written to it.
+/// A system to install in: this one as it is now, with Apache as Debian configures it, and what is written to it.
 struct System {
     folder: TempDir,
     _disk: SmallDisk,
@@ -42,10 +42,21 @@ impl System {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let _disk = SmallDisk::mount(folder.path(), 1 << 20);
-        for name in ["changed", "work", "root"] {
+        for name in ["base", "changed", "work", "root"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        Self { folder, _disk }
+        let system = Self { folder, _disk };
+        if !Path::new("/etc/apache2/apache2.conf").exists() {
+            let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/daemons/apache2");
+            must(tool("cp").arg("-r").arg(packages).arg(system.written("/apache2-packages")), b"");
+            system.run("dpkg -i /apache2-packages/*.deb; rm -r /apache2-packages", b"");
+            // What was written until now is what the system is.
+            let [base, changed] = ["base", "changed"].map(|name| system.folder.path().join(name));
+            fs::remove_dir(&base).unwrap();
+            fs::rename(&changed, &base).unwrap();
+            fs::create_dir(&changed).unwrap();
+        }
+        system
     }
 
     /// Where a file stands that was written, whose name begins with a slash.
@@ -71,7 +82,7 @@ impl System {
     fn run(&self, script: &str, input: &[u8]) -> String {
         let enter = r#"
             set -e
-            mount -t overlay overlay -o "lowerdir=/,upperdir=$0/changed,workdir=$0/work" "$0/root"
+            mount -t overlay overlay -o "lowerdir=$0/base:/,upperdir=$0/changed,workdir=$0/work" "$0/root"
             mount -t proc proc "$0/root/proc"
             mount --rbind /dev "$0/root/dev"
             exec chroot "$0/root" /bin/sh -euc "$1"
