@@ -135,6 +135,6 @@ fn no_key_no_home_and_no_gnupg_are_told() {
 fn the_agents_key_for_other_logs_opens_none() {
     keys::gpg_cv25519();
     let output = open(&sealed(keys::gpg_rsa4096(), &[]), &home("gpg-25519"), &[]);
-    assert_eq!((&output.stdout[..], output.status.code()), (&b""[..], Some(1)), "{output:?}");
-    assert!(told(&output).contains("no record opened; check that the secret key belongs"), "{output:?}");
+    assert_eq!((&output.stdout[..], output.status.code()), (&b""[..], Some(2)), "{output:?}");
+    assert!(told(&output).contains("error: no record opened") && told(&output).contains("the secret key belongs"), "{output:?}");
 }

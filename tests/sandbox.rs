@@ -21,7 +21,7 @@ use sealedlog::control::Event;
 
 use common::keys;
 use common::sealed::{Content, Log, NOBODY, Place, Running, SOON, names, seal_all, unprivileged};
-use common::tools::{must, tool, wait_for, wait_idle};
+use common::tools::{catches, must, tool, wait_for, wait_idle};
 
 fn fast() -> Place {
     let place = Place::new(&[&keys::sequoia_v6().public]);
@@ -300,7 +300,8 @@ fn a_program_runs_unconfined_beside_a_filter_that_can_run_none() {
     let pid = running.pid();
     let helper = wait_children(pid).trim().to_owned();
     assert!(!helper.is_empty() && !helper.contains(' '), "one helper: {helper:?}");
-    // What a service manager sends to all.
+    // What a service manager sends to all, as soon as it can be taken.
+    assert!(wait_for(SOON, || catches(helper.parse().unwrap(), Signal::SIGTERM)));
     must(tool("kill").args(["-TERM", &helper]), b"");
     running.write("first\n");
     assert!(wait_for(SOON, || fs::read_to_string(&out).is_ok_and(|size| size.trim().parse::<u64>().is_ok_and(|size| size > 0))));
