@@ -53,7 +53,8 @@ prog losetup mount
 prog debugfs e2fsprogs
 prog unshare util-linux      # Postfix under test gets a /dev/log of its own
 prog logger bsdutils
-lib libfaketime          # a clock of its own for a filter under test
+prog faketime faketime    # a clock of its own for a filter under test
+lib libfaketime
 prog groff groff         # the man pages are checked for warnings
 lib debhelper            # the Debian packages
 lib fakeroot
