@@ -65,6 +65,7 @@ prog taskset util-linux
 prog node nodejs
 prog npm npm
 prog chromium chromium      # the report is read in a browser
+lib fonts-dejavu-core       # with letters
 prog pdftotext poppler-utils # and as it would be printed
 
 if [ ${#missing[@]} -gt 0 ]; then
