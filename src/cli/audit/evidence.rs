@@ -64,7 +64,7 @@ impl Evidence {
     }
 
     /// Tells on standard error what there is to say of the files.
-    pub fn tell(&mut self, report: &Report, has_root: bool) {
+    pub fn tell(&self, report: &Report, has_root: bool) {
         self.tell_skipped();
         let mut stderr = io::stderr().lock();
         for finding in report.findings.iter().filter(|finding| has_root || finding.finding != Kind::Unanchored) {

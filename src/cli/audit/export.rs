@@ -134,9 +134,7 @@ pub fn run(args: &ExportArgs) -> Outcome {
         (Err(Stop::Reader(error)), Some((path, _))) => return Err(cannot_write(path, &error)),
         (Err(stop), _) => return stopped(stop),
     };
-    let mut report = verifier.finish();
-    remembered.weigh(&mut report);
-    evidence.tell(&report, trusts);
+    let report = remembered.conclude(&evidence, verifier, "export", asked)?;
     let mut stderr = io::stderr().lock();
     if summary.cut > 0 {
         let _ = writeln!(
@@ -150,8 +148,6 @@ pub fn run(args: &ExportArgs) -> Outcome {
         let _ = writeln!(stderr, "{PROGRAM}: {} rows", summary.rows);
     }
     drop(stderr);
-    let files = evidence.files.files.len();
-    remembered.write("export", asked, files, &report, None)?;
     Ok(evidence.status(&report, report.summary.alarms == 0))
 }
 

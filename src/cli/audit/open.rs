@@ -91,17 +91,13 @@ pub fn run(args: &OpenArgs) -> Outcome {
     if let Err(stop) = read.and_then(|()| printer.out.flush().map_err(Stop::Reader)) {
         return stopped(stop);
     }
-    let files = evidence.files.files.len();
     if args.follow {
         // It ends when it is interrupted.
-        let so_far = Report::default();
-        remembered.write("open", "--follow".to_owned(), files, &so_far, None)?;
+        let files = evidence.files.files.len();
+        remembered.write("open", "--follow".to_owned(), files, &Report::default(), None)?;
         return follow(args, &evidence, &mut verifier, &mut printer);
     }
-    let mut report = verifier.finish();
-    remembered.weigh(&mut report);
-    evidence.tell(&report, remembered.has_root);
-    remembered.write("open", String::new(), files, &report, None)?;
+    let report = remembered.conclude(&evidence, verifier, "open", String::new())?;
     Ok(evidence.status(&report, report.summary.alarms == 0))
 }
 

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::PROGRAM;
+use super::evidence::Evidence;
 use super::input::TrustArgs;
 use crate::audit::escape::escape;
 use crate::audit::finding::{Finding, Kind};
@@ -74,6 +75,15 @@ impl Remembered {
             }
         };
         report.add(finding);
+    }
+
+    /// Weighs files and ledger, tells what there is to say of both, and enters this use of the logs.
+    pub fn conclude(self, evidence: &Evidence, verifier: Verifier, command: &str, window: String) -> Result<Report, Trouble> {
+        let mut report = verifier.finish();
+        self.weigh(&mut report);
+        evidence.tell(&report, self.has_root);
+        self.write(command, window, evidence.files.files.len(), &report, None)?;
+        Ok(report)
     }
 
     /// Writes the ledger with this use of the logs in it; `learned` is what a verification came to know of streams. Says its head on

@@ -230,9 +230,7 @@ pub fn run(args: &SearchArgs) -> Outcome {
         Ok(found) => found,
         Err(error) => return stopped(Stop::Reader(error)),
     };
-    let mut report = verifier.finish();
-    remembered.weigh(&mut report);
-    evidence.tell(&report, trusts);
+    let report = remembered.conclude(&evidence, verifier, "search", asked.trim_start().to_owned())?;
     if found.cut > 0 {
         let mib = MAX_LINE >> 20;
         let _ = writeln!(
@@ -241,8 +239,6 @@ pub fn run(args: &SearchArgs) -> Outcome {
             found.cut
         );
     }
-    let files = evidence.files.files.len();
-    remembered.write("search", asked.trim_start().to_owned(), files, &report, None)?;
     let status = evidence.status(&report, true);
     Ok(if status == ExitCode::from(TROUBLE) { status } else { ExitCode::from(u8::from(found.matches == 0)) })
 }
